@@ -1,1 +1,18 @@
-//! kdbg
+//! kdbg looks into a process that has nothing to look with, compares what it finds with what should
+//! be there, and says where they part.
+//!
+//! The package is one library with two programs: `kdbg` (feature `client`), which a person runs, and
+//! `kdbg-agent` (feature `agent`), a static binary that runs beside the target. `docs/ARCHITECTURE.md`
+//! shows how the modules depend on each other.
+
+pub mod object;
+pub mod protocol;
+pub mod sys;
+
+#[cfg(feature = "agent")]
+pub mod agent;
+
+#[cfg(feature = "client")]
+pub mod diff;
+#[cfg(feature = "client")]
+pub mod git;
