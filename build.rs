@@ -1,1 +1,4 @@
-fn main() {}
+//! Names the build.
+fn main() {
+    println!("cargo::rustc-env=KDBG_BUILD=dev");
+}

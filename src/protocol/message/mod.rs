@@ -1,0 +1,112 @@
+//! What client and agent say: requests, and the shape of each answer.
+//!
+//! Messages are [postcard](https://postcard.jamesmunns.com/wire-format) inside frames. A list travels as
+//! data frames that each hold a `Vec` of records, so that the first rows arrive before the last were found.
+//! Paths, arguments and environments are bytes, as the kernel has them; only a renderer makes text of them.
+//!
+//! Append enum variants, never reorder them; golden-bytes tests below hold their place.
+
+mod failure;
+mod file;
+mod process;
+mod socket;
+mod tree;
+
+use bstr::BString;
+use serde::{Deserialize, Serialize};
+
+pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
+pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use process::{Credentials, Process, ProcessId, ProcessScope};
+pub use socket::{Address, Protocol, Socket, SocketState};
+pub use tree::{Skip, TreeRecord, WalkRequest};
+
+/// What a client asks of an agent. Each opens one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Which processes there are. Data: `Vec<Process>`.
+    Processes(ProcessScope),
+    /// The environment block of a process. Data: the bytes of `/proc/PID/environ`.
+    Environment(ProcessId),
+    /// The files below folders. Data: `Vec<TreeRecord>`.
+    Walk(WalkRequest),
+    /// One file. Head: [`FileHead`]; data and holes: its content; trailer: [`FileTail`].
+    ReadFile {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+    },
+    /// A folder, or one file. Head: [`Entry`] of the path itself; data: `Vec<Entry>` of a folder's entries.
+    List {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+    },
+    /// A file of `/proc/PID`. Data: its bytes.
+    ProcFile {
+        /// Of which process.
+        process: ProcessId,
+        /// Which file.
+        file: ProcFile,
+    },
+    /// What the process holds open. Data: `Vec<OpenFile>`.
+    OpenFiles(ProcessId),
+    /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
+    Sockets(ProcessId),
+}
+
+/// The files of `/proc/PID` that are passed on as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProcFile {
+    /// `cgroup`
+    Cgroup,
+    /// `limits`
+    Limits,
+    /// `maps`
+    Maps,
+    /// `mountinfo`
+    Mountinfo,
+    /// `status`
+    Status,
+}
+
+impl ProcFile {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Cgroup,
+        Self::Limits,
+        Self::Maps,
+        Self::Mountinfo,
+        Self::Status,
+    ];
+
+    /// Its name in `/proc/PID`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Limits => "limits",
+            Self::Maps => "maps",
+            Self::Mountinfo => "mountinfo",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// Encodes a message.
+#[must_use]
+pub fn to_bytes<T: Serialize>(message: &T) -> Vec<u8> {
+    // These types hold no map, float or unsized sequence: nothing that postcard refuses.
+    postcard::to_stdvec(message).unwrap_or_default()
+}
+
+/// Decodes a message; `None` when the bytes are not one, or more than one.
+#[must_use]
+pub fn from_bytes<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Some(message),
+        Ok(_) | Err(_) => None,
+    }
+}
