@@ -13,6 +13,18 @@ pub mod sys;
 pub mod agent;
 
 #[cfg(feature = "client")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod commands;
+#[cfg(feature = "client")]
 pub mod diff;
 #[cfg(feature = "client")]
+pub mod evidence;
+#[cfg(feature = "client")]
 pub mod git;
+#[cfg(feature = "client")]
+pub mod render;
+#[cfg(feature = "client")]
+pub mod session;
+#[cfg(feature = "client")]
+pub mod target;

@@ -5,5 +5,9 @@
 //! never stops or signals a process, and exits by itself (see `serve`).
 
 mod output;
+mod probe;
+mod serve;
 
 pub use output::{Answer, Output, Records, Stop};
+pub use probe::answer;
+pub use serve::{Ended, serve};

@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(
             bytes,
             [
-                3, 0, 0, 0, 5, 4, 3, 2, 1, b'a', b'b', b'c', 0xff, 0xae, 0x17, 0x18
+                3, 0, 0, 0, 5, 4, 3, 2, 1, b'a', b'b', b'c', 0x93, 0xe0, 0x69, 0x3e
             ]
         );
     }

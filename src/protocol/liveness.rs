@@ -58,7 +58,11 @@ impl Liveness {
         } else if unsaid >= PING_AFTER {
             Beat::Ping
         } else {
-            Beat::Wait((SILENCE_LIMIT - unheard).min(PING_AFTER - unsaid))
+            Beat::Wait(
+                SILENCE_LIMIT
+                    .saturating_sub(unheard)
+                    .min(PING_AFTER.saturating_sub(unsaid)),
+            )
         }
     }
 }

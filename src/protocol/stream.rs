@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Kind, MAX_PAYLOAD};
+use super::Kind;
 
 /// How many bytes a stream may have under way before the client grants more.
 ///
@@ -184,6 +184,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::MAX_PAYLOAD;
 
     #[test]
     fn a_stream_that_arrives_whole_is_accepted() {

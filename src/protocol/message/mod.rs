@@ -57,6 +57,23 @@ pub enum Request {
     Sockets(ProcessId),
 }
 
+impl Request {
+    /// What is asked for, to follow `the request to`.
+    #[must_use]
+    pub const fn doing(&self) -> &'static str {
+        match self {
+            Self::Processes(_) => "list the processes",
+            Self::Environment(_) => "read the environment",
+            Self::Walk(_) => "walk the running tree",
+            Self::ReadFile { .. } => "read a file",
+            Self::List { .. } => "list a folder",
+            Self::ProcFile { .. } => "read a file of /proc",
+            Self::OpenFiles(_) => "list the open files",
+            Self::Sockets(_) => "list the sockets",
+        }
+    }
+}
+
 /// The files of `/proc/PID` that are passed on as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ProcFile {

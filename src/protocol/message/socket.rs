@@ -51,7 +51,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The state of a TCP socket (include/net/tcp_states.h).
+/// The state of a TCP socket (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SocketState {
     /// A connection.

@@ -1,0 +1,3 @@
+//! One file a command: arguments in, facts fetched, findings rendered.
+
+pub mod ps;
