@@ -1,3 +1,6 @@
 //! Conclusions from facts: pure functions, no I/O. Most tests live here.
 
 pub mod choice;
+pub mod comparison;
+pub mod mapping;
+pub mod roots;
