@@ -71,7 +71,7 @@ build_pause() { gcc -Os -static -s -Wall -Wextra -Werror -o "$1/pause" "$HERE/..
 # debian_program PACKAGE: prints a folder in which the package is unpacked.
 debian_program() {
   local file
-  file=$(deb_file "$1")
+  file=$(deb_files "$1")
   built "$1" "$(basename "$file")" unpack_deb "$file"
 }
 

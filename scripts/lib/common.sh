@@ -45,19 +45,48 @@ apt_lists() {
   apt-get update -qq || die "apt-get update failed" "the host's package sources must be reachable"
 }
 
-# deb_file PACKAGE: prints the path of the package's .deb in the cache; fetches it when it is not there.
-deb_file() {
-  local package=$1 line name digest folder=$KDBG_CACHE/debs
+# deb_files PACKAGE…: prints the paths of the packages' .deb files in the cache; fetches those that are not there.
+deb_files() {
+  local lines name digest algorithm folder=$KDBG_CACHE/debs options=(-o APT::Sandbox::User=root) missing=() paths=() with_versions
+  (($#)) || return 0
   mkdir -p "$folder"
   apt_lists
   # A line is: 'URI' NAME SIZE ALGORITHM:DIGEST. It is not printed when the file is in the current folder.
-  line=$(cd / && apt-get download -o APT::Sandbox::User=root --print-uris "$package" 2>/dev/null) && [[ -n $line ]] ||
-    die "apt knows no package $package"
-  read -r _ name _ digest <<<"$line"
-  if ! echo "${digest#*:}  $folder/$name" | "${digest%%:*}sum" --quiet --check --status 2>/dev/null; then
-    (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$package" >/dev/null) || die "cannot fetch the package $package"
+  if ! lines=$(cd / && apt-get download "${options[@]}" --print-uris "$@" 2>&1); then
+    mapfile -t with_versions < <(downloadable "$@")
+    set -- "${with_versions[@]}"
+    lines=$(cd / && apt-get download "${options[@]}" --print-uris "$@" 2>&1) || die "apt cannot find all of: $*" "${lines##*E: }"
   fi
-  printf '%s\n' "$folder/$name"
+  while read -r _ name _ digest; do
+    paths+=("$folder/$name")
+    algorithm=${digest%%:*}
+    if ! echo "${digest#*:}  $folder/$name" | "${algorithm,,}sum" --quiet --check --status 2>/dev/null; then missing+=("$name"); fi
+  done < <(grep "^'" <<<"$lines")
+  ((${#paths[@]} == $#)) || die "apt names ${#paths[@]} files for: $*"
+  if ((${#missing[@]})); then
+    say "fetching ${#missing[@]} Debian packages"
+    # apt leaves alone what is whole already
+    (cd "$folder" && apt-get download -qq "${options[@]}" "$@" >/dev/null) || die "cannot fetch ${missing[*]}"
+  fi
+  printf '%s\n' "${paths[@]}"
+}
+
+# downloadable PACKAGE…: prints PACKAGE=VERSION where the version that apt would take was installed by hand and is in no list.
+downloadable() {
+  local package candidate versions
+  local -A candidates lists
+  while read -r package candidate; do candidates[$package]=$candidate; done \
+    < <(apt-cache policy "$@" | awk '/^[^ ]/ { name = $1; sub(":.*", "", name) } /Candidate:/ { print name, $2 }')
+  while read -r package candidate; do lists[$package]+=" $candidate"; done \
+    < <(apt-cache madison "$@" | awk '{ sub(":.*", "", $1); print $1, $3 }')
+  for package in "$@"; do
+    read -ra versions <<<"${lists[${package%%:*}]:-}"
+    if ((${#versions[@]} == 0)) || [[ " ${versions[*]} " == *" ${candidates[${package%%:*}]:-} "* ]]; then
+      printf '%s\n' "$package"
+    else
+      printf '%s=%s\n' "$package" "${versions[0]}"
+    fi
+  done
 }
 
 # find_go MINIMUM: puts a Go toolchain of at least that version in front of PATH; fetches one where none is recent enough.
@@ -93,13 +122,16 @@ tree_digest() {
   done | sha256sum | cut -c1-16
 }
 
+# built_folder NAME KEY: prints where the result of these inputs is kept.
+built_folder() { printf '%s/built/%s-%s\n' "$KDBG_CACHE" "$1" "$(printf '%s' "$2" | sha256sum | cut -c1-16)"; }
+
 # built NAME KEY COMMAND…: prints a folder made by running COMMAND FOLDER; made again only when KEY is new.
 #
 # COMMAND runs in a shell of its own that ends at the first error. For that, built must not be called as a condition.
 built() {
   # Underscores: COMMAND may be a function, and would see these names instead of its caller's.
   local _name=$1 _folder _started _lock
-  _folder=$KDBG_CACHE/built/$1-$(printf '%s' "$2" | sha256sum | cut -c1-16)
+  _folder=$(built_folder "$1" "$2")
   shift 2
   if [[ ! -e $_folder ]]; then
     mkdir -p "$KDBG_CACHE/built"

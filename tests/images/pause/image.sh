@@ -1,6 +1,6 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # The container that holds a pod's namespaces.
-tags=(1=65532:65532)
+tags=("1=65532:65532")
 entrypoint=(/pause)
 
 prepare() {
