@@ -1,0 +1,3 @@
+module kdbg.local/server
+
+go 1.24
