@@ -112,6 +112,11 @@ impl<'a, T: Serialize> Records<'a, T> {
         self.output.data(&to_bytes(&rows))
     }
 
+    /// See [`Output::checkpoint`].
+    pub fn checkpoint(&self) -> Result<(), Stop> {
+        self.output.checkpoint()
+    }
+
     /// Sends the rest.
     pub fn finish(mut self) -> Answer {
         self.flush()?;

@@ -89,6 +89,9 @@ pub enum Cause {
     BadRequest,
     /// A file of `/proc` does not look as it should.
     Unparsable,
+    /// The path leads through a link that goes where no name does (`/proc/PID/fd/N`, `/proc/PID/cwd`), or
+    /// above a working directory that is outside of the process's root.
+    LeadsOutside,
 }
 
 impl fmt::Display for Cause {
@@ -117,6 +120,9 @@ impl fmt::Display for Cause {
             Self::BadRequest => formatter.write_str("the agent does not understand the request"),
             Self::Unparsable => {
                 formatter.write_str("the kernel's answer does not look as expected")
+            }
+            Self::LeadsOutside => {
+                formatter.write_str("it leads outside of the files that the process sees by name")
             }
         }
     }
