@@ -11,6 +11,7 @@ mod queue;
 mod worker;
 
 use std::{
+    ffi::CStr,
     os::fd::OwnedFd,
     sync::{
         Arc, OnceLock,
@@ -69,6 +70,7 @@ pub(super) fn answer(request: &WalkRequest, output: &mut dyn Output) -> Answer {
         roots,
         hash: request.hash,
         hash_limit: request.hash_limit,
+        leave_out: &request.leave_out,
         queue: Queue::new(),
         is_over: AtomicBool::new(false),
         denials: OnceLock::new(),
@@ -88,6 +90,7 @@ struct Walk<'a> {
     roots: Vec<Root>,
     hash: Option<HashKind>,
     hash_limit: u64,
+    leave_out: &'a [BString],
     queue: Queue,
     /// The client wants no more.
     is_over: AtomicBool,
@@ -106,6 +109,13 @@ struct Root {
     stat: stat::FileStat,
     /// An `O_PATH` descriptor.
     file: OwnedFd,
+}
+
+impl Walk<'_> {
+    /// Whether nothing of this name is wanted.
+    fn leaves_out(&self, name: &CStr) -> bool {
+        self.leave_out.iter().any(|other| other == name.to_bytes())
+    }
 }
 
 /// Opens the roots; those that cannot be opened are told and left out.

@@ -200,10 +200,15 @@ impl<'a> Worker<'a> {
         while level.pending.len() < PENDING_LIMIT {
             let mut buffer = std::mem::take(&mut self.names);
             let mut files = Vec::new();
+            let mut left_out = Vec::new();
             let is_end = match read_names(&*folder, &mut buffer) {
                 Ok(names) => {
                     let is_end = names.is_end();
                     for (name, kind) in names {
+                        if self.walk.leaves_out(name) {
+                            left_out.push(join(&level.path, name.to_bytes()));
+                            continue;
+                        }
                         let list = if is_folder(&folder, name, kind) {
                             &mut level.pending
                         } else {
@@ -216,6 +221,9 @@ impl<'a> Worker<'a> {
                 Err(errno) => Err(errno),
             };
             self.names = buffer;
+            for path in left_out {
+                self.push(skipped(level.root, path, Skip::LeftOut))?;
+            }
             match is_end {
                 Ok(false) => self.files(level.root, &level.path, &folder, files)?,
                 Ok(true) => {

@@ -18,6 +18,8 @@ pub struct WalkRequest {
     pub hash: Option<HashKind>,
     /// Files above this size are listed but not hashed, and reported as too large.
     pub hash_limit: u64,
+    /// Files and folders with one of these names are left out, wherever they lie.
+    pub leave_out: Vec<BString>,
 }
 
 /// A row of the answer.
@@ -66,4 +68,6 @@ pub enum Skip {
     PseudoFileSystem(String),
     /// It lies below another root and is listed there.
     OtherRoot(u32),
+    /// Its name was to be left out.
+    LeftOut,
 }
