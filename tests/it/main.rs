@@ -1,3 +1,4 @@
 //! Integration tests that need no cluster: the real programs, real processes, real git.
 
+mod diff_oracle;
 mod session;
