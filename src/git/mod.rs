@@ -1,1 +1,36 @@
 //! Reading a repository at a ref.
+//!
+//! Owns everything git: [`Repository`] opens a repository that somebody else may have prepared, resolves a
+//! ref, lists its tree and reads its blobs. The rest of the program sees [`ObjectId`](crate::object::ObjectId), [`FileMode`](crate::object::FileMode) and
+//! bytes, never a type of the library below, which breaks its interface every month.
+//!
+//! **A repository is hostile until proven otherwise.** It may come out of a tarball, a pod or a pull request.
+//! Reading one starts no process and no filter, follows no include and asks no network: objects are read by
+//! name, checked against that name, and nothing else in the repository is believed except the few settings
+//! that say how it is stored. That is also why the owner of the files does not matter here: git's
+//! `safe.directory` protects against a configuration that gets executed, and none is. Environment variables
+//! that redirect git (`GIT_DIR` and its like) are ignored, so a command means the same inside a git hook.
+
+mod blob;
+mod default_ref;
+mod error;
+mod near;
+mod repository;
+mod resolve;
+mod tree;
+
+pub use blob::Blob;
+pub use default_ref::{DefaultRef, DefaultRefReason};
+pub use error::{FetchFailure, GitError};
+pub use repository::Repository;
+pub use resolve::Commit;
+pub use tree::TreeEntry;
+
+/// What a caller gets from a failed operation's source: its text and chain, not its type.
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The library's name of an object as ours.
+fn object_id(id: &gix::oid) -> crate::object::ObjectId {
+    crate::object::ObjectId::from_bytes(id.as_bytes())
+        .expect("the library only knows names of 20 and 32 bytes, as we do")
+}
