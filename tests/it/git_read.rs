@@ -5,6 +5,7 @@
     reason = "what the tests share fails by panicking, as they do"
 )]
 
+mod fetch;
 mod fixture;
 mod hostile;
 mod missing;
