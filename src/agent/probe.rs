@@ -19,3 +19,6 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Sockets(process) => sockets::answer(*process, output),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_process_that_ends_while_open_is_gone() {
-        let mut running = Running::shell("echo ready; sleep 60");
+        let mut running = Running::shell("echo ready; read line");
         let target = Target::open(running.id()).unwrap();
         target.check_alive("look").unwrap();
         running.kill();

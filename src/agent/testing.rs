@@ -122,18 +122,23 @@ pub(super) struct Running {
 impl Running {
     /// Starts a program and waits for its first line.
     pub(super) fn start(command: &mut Command) -> Self {
+        let mut running = Self::start_quietly(command);
+        running.line();
+        running
+    }
+
+    /// Starts a program.
+    fn start_quietly(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
-        let mut running = Self {
+        Self {
             child,
             lines: BufReader::new(stdout),
-        };
-        running.line();
-        running
+        }
     }
 
     /// Starts a shell script, which must print a line when it is ready.
@@ -194,3 +199,74 @@ pub(super) fn is_root(what: &str) -> bool {
     }
     is_root
 }
+
+/// A process in user, mount and pid namespaces of its own, with a root of its own that has no program in it.
+pub(super) struct Container {
+    /// What started it, and takes it along.
+    _parent: Running,
+    /// Its number outside.
+    pub(super) pid: u32,
+}
+
+impl Container {
+    /// Starts one in an empty folder. `setup` is Python that runs in it before the root is left behind, with
+    /// the new root as working directory; `way` is `pivot` or `chroot`.
+    pub(super) fn start(root: &std::path::Path, way: &str, setup: &str) -> Self {
+        let script = CONTAINER.replace("SETUP", &setup.replace('\n', "\n    "));
+        let mut command = Command::new("python3");
+        command.args(["-S", "-c", &script]).arg(root).arg(way);
+        let mut parent = Running::start_quietly(&mut command);
+        let pid = parent.line().parse().unwrap();
+        Self {
+            _parent: parent,
+            pid,
+        }
+    }
+
+    pub(super) fn id(&self) -> ProcessId {
+        identify(self.pid)
+    }
+}
+
+const CONTAINER: &str = r#"
+import ctypes, os, platform, sys
+libc = ctypes.CDLL(None, use_errno=True)
+root, way = sys.argv[1:]
+def check(result):
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def write(path, text):
+    with open(path, 'w') as file:
+        file.write(text)
+uid, gid = os.getuid(), os.getgid()
+check(libc.unshare(0x10000000 | 0x20000000 | 0x20000))
+write('/proc/self/setgroups', 'deny')
+write('/proc/self/uid_map', f'0 {uid} 1')
+write('/proc/self/gid_map', f'0 {gid} 1')
+ready, tell = os.pipe()
+child = os.fork()
+if child == 0:
+    libc.prctl(1, 9, 0, 0, 0)
+    check(libc.mount(b'none', b'/', None, 0x4000 | 0x40000, None))
+    check(libc.mount(b'tmpfs', root.encode(), b'tmpfs', 0, None))
+    os.chdir(root)
+    SETUP
+    if way == 'pivot':
+        os.mkdir('old')
+        number = {'x86_64': 155, 'aarch64': 41}[platform.machine()]
+        check(libc.syscall(number, b'.', b'old'))
+        os.chroot('.')
+        check(libc.umount2(b'/old', 2))
+        os.rmdir('/old')
+    else:
+        os.chroot('.')
+    if os.path.isdir('/app'):
+        os.chdir('/app')
+    os.write(tell, b'x')
+    sys.stdin.read()
+    os._exit(0)
+os.close(tell)
+if os.read(ready, 1):
+    print(child, flush=True)
+os.waitpid(child, 0)
+"#;

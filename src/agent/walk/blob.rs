@@ -153,3 +153,71 @@ impl BlobReader {
         fcntl::openat(folder, name, flags, Mode::empty()).map(File::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::object::blob_id;
+
+    fn folder(path: &std::path::Path) -> OwnedFd {
+        fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_changed_since_it_was_looked_at_is_read_again() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = folder(temporary.path());
+        let path = temporary.path().join("file");
+        let mut reader = BlobReader::new(HashKind::Sha1);
+        let is_over = AtomicBool::new(false);
+        for (before, after) in [("longer", "short"), ("short", "longer"), ("same", "size")] {
+            fs::write(&path, before).unwrap();
+            let mut stat = look(&folder, c"file").unwrap();
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, after).unwrap();
+            let id = reader
+                .name_at(&folder, c"file", &mut stat, &is_over)
+                .unwrap();
+            assert_eq!(Ok(id), blob_id(HashKind::Sha1, after.as_bytes()));
+            assert_eq!(size_of(&stat), after.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_file_that_never_is_what_it_says_has_no_name() {
+        // sysfs files say 4096 and hold less.
+        let folder = folder("/sys/kernel".as_ref());
+        let mut stat = look(&folder, c"uevent_seqnum").unwrap();
+        let is_over = AtomicBool::new(false);
+        let named =
+            BlobReader::new(HashKind::Sha1).name_at(&folder, c"uevent_seqnum", &mut stat, &is_over);
+        assert!(matches!(named, Err(Nameless::KeepsChanging)), "{named:?}");
+    }
+
+    #[test]
+    fn a_file_that_became_a_fifo_is_not_waited_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = folder(temporary.path());
+        let path = temporary.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let mut stat = look(&folder, c"file").unwrap();
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let is_over = AtomicBool::new(false);
+        let named = BlobReader::new(HashKind::Sha1).name_at(&folder, c"file", &mut stat, &is_over);
+        assert!(matches!(named, Err(Nameless::KeepsChanging)), "{named:?}");
+    }
+
+    #[test]
+    fn a_large_file_is_given_up_when_nobody_wants_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = folder(temporary.path());
+        fs::write(temporary.path().join("file"), vec![0; 2 * BUFFER]).unwrap();
+        let mut stat = look(&folder, c"file").unwrap();
+        let is_over = AtomicBool::new(true);
+        let named = BlobReader::new(HashKind::Sha1).name_at(&folder, c"file", &mut stat, &is_over);
+        assert!(matches!(named, Err(Nameless::Over)), "{named:?}");
+    }
+}

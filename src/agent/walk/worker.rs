@@ -160,8 +160,10 @@ impl<'a> Worker<'a> {
                 continue;
             }
             let Some(name) = level.take_pending() else {
-                levels.pop();
                 above.pop();
+                if let (Some(done), Some(parent)) = (levels.pop(), levels.last_mut()) {
+                    parent.reopen_from(&done);
+                }
                 continue;
             };
             let Some(below) = self.enter(level, &name, &above)? else {
@@ -529,6 +531,20 @@ impl Level {
             pending: Vec::new(),
             is_listed: false,
         }
+    }
+
+    /// Opens a closed folder again from one below it. Should that have been moved away meanwhile, it stays
+    /// closed, to be looked for from the root.
+    fn reopen_from(&mut self, below: &Self) {
+        if self.folder.is_some() || self.pending.is_empty() {
+            return;
+        }
+        let folder = below
+            .folder
+            .as_ref()
+            .and_then(|folder| open_folder(folder, "..").ok())
+            .filter(|folder| stat::fstat(folder).is_ok_and(|stat| number_of(&stat) == self.number));
+        self.folder = folder.map(Arc::new);
     }
 
     /// The last of the names that are still to come.
