@@ -4,7 +4,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::ps::PsArgs,
+    commands::{env::EnvArgs, ps::PsArgs},
     target::{Selector, SelectorError, Wanted},
 };
 
@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
+    /// Print the environment that a process was started with
+    Env(EnvArgs),
 }
 
 /// Flags of every command.

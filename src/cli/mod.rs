@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     match command {
         Command::Ps(args) => commands::ps::run(args, printer).await,
+        Command::Env(args) => commands::env::run(args, printer).await,
     }
 }
 
