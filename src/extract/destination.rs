@@ -100,8 +100,8 @@ impl Destination {
     }
 
     /// A file without a name, for what is only passed through.
-    pub fn spool(&self) -> Result<fs::File, DestinationError> {
-        tempfile::tempfile_in(&self.parent).map_err(|error| self.error(error))
+    pub fn spool(&self) -> io::Result<fs::File> {
+        tempfile::tempfile_in(&self.parent)
     }
 
     /// Gives a complete folder its name.

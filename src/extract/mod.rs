@@ -157,8 +157,8 @@ impl Extractor {
         Ok(())
     }
 
-    /// Makes the links and gives the folders their attributes; answers the links that were not made.
-    pub fn finish(mut self) -> Result<Vec<(BString, ExtractError)>, ExtractError> {
+    /// Makes the links; answers those that were not made.
+    pub fn links(&mut self) -> Result<Vec<(BString, ExtractError)>, ExtractError> {
         let mut refused = Vec::new();
         for (path, target) in std::mem::take(&mut self.links) {
             let made = self.parent(path.as_ref()).and_then(|(folder, name)| {
@@ -171,13 +171,18 @@ impl Extractor {
                 Err(error) => return Err(error),
             }
         }
+        Ok(refused)
+    }
+
+    /// Gives the folders their attributes.
+    pub fn finish(self) -> Result<(), ExtractError> {
         for (path, attributes) in self.folders.iter().rev() {
             let folder = open::folder(&self.root, path.as_ref(), OFlag::O_RDONLY)
                 .map_err(|errno| failure(path.as_ref(), errno))?;
             set_attributes(&folder, *attributes, 0o700)
                 .map_err(|errno| failure(path.as_ref(), errno))?;
         }
-        Ok(refused)
+        Ok(())
     }
 
     fn count(&mut self) -> Result<(), ExtractError> {
