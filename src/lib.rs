@@ -21,6 +21,8 @@ pub mod diff;
 #[cfg(feature = "client")]
 pub mod evidence;
 #[cfg(feature = "client")]
+pub mod extract;
+#[cfg(feature = "client")]
 pub mod git;
 #[cfg(feature = "client")]
 pub mod render;

@@ -4,7 +4,9 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    commands::ps::PsArgs,
+    commands::{
+        cat::CatArgs, env::EnvArgs, ls::LsArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
+    },
     target::{Selector, SelectorError, Wanted},
 };
 
@@ -32,6 +34,16 @@ pub struct Cli {
 pub enum Command {
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
+    /// Print the environment that a process was started with
+    Env(EnvArgs),
+    /// List a folder of the target, as its process sees it
+    Ls(LsArgs),
+    /// Print files of the target, byte for byte
+    Cat(CatArgs),
+    /// Copy a file or folder of the target to this machine
+    Pull(PullArgs),
+    /// Copy all that can be read of the target into one bundle, to look at later
+    Snapshot(SnapshotArgs),
 }
 
 /// Flags of every command.

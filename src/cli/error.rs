@@ -4,6 +4,7 @@ use std::{error::Error, io};
 
 use super::exit::ExitStatus;
 use crate::{
+    evidence::redact::Redactor,
     protocol::message::Cause,
     session::{RequestError, SessionError},
     target::{SelectorError, TargetError},
@@ -156,7 +157,8 @@ impl From<TargetError> for CommandError {
             TargetError::NoSuchName(_) => Self::new(ErrorKind::Unreachable, error).hint("list the processes with `ps ax`"),
             TargetError::Ambiguous { ref candidates, .. } => {
                 let rows = candidates.iter().map(|process| {
-                    let arguments = process.arguments.iter().map(|argument| crate::render::safe(argument)).collect::<Vec<_>>();
+                    let arguments = Redactor::new(false).arguments(&process.arguments);
+                    let arguments = arguments.iter().map(|argument| crate::render::safe(&argument.bytes())).collect::<Vec<_>>();
                     format!("choose `pid/{}` ({})", process.id.pid, arguments.join(" "))
                 });
                 let rows: Vec<_> = rows.collect();

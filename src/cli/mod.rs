@@ -54,6 +54,11 @@ pub fn main() -> ExitCode {
 async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     match command {
         Command::Ps(args) => commands::ps::run(args, printer).await,
+        Command::Env(args) => commands::env::run(args, printer).await,
+        Command::Ls(args) => commands::ls::run(args, printer).await,
+        Command::Cat(args) => commands::cat::run(args, printer).await,
+        Command::Pull(args) => commands::pull::run(args, printer).await,
+        Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
     }
 }
 

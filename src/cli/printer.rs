@@ -1,6 +1,10 @@
 //! The one way out: data to standard output, everything else to standard error.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    os::fd::AsFd as _,
+};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -45,6 +49,13 @@ impl Printer {
     /// Where data goes. It is buffered; [`Self::finish`] writes the rest.
     pub fn data(&mut self) -> &mut dyn Write {
         &mut self.stdout
+    }
+
+    /// Standard output as it is, for bytes that must arrive unchanged: [`Self::data`] may strip colours.
+    pub fn bytes(&mut self) -> Result<File, CommandError> {
+        self.finish()?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        Ok(stdout.map_err(CommandError::output)?.into())
     }
 
     /// Whether data may carry colours.

@@ -11,9 +11,10 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
+    evidence::redact::{Hidden, Redactor},
     protocol::message::{Process, Reading},
     render::{
-        JsonBytes, safe,
+        JsonBytes, JsonCow, safe,
         table::{self, Align},
     },
     target::Target,
@@ -27,14 +28,18 @@ pub struct PsArgs {
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
+    /// Print passwords, tokens and keys among the arguments as they are
+    #[arg(long)]
+    show_secrets: bool,
 }
 
 /// Runs `kdbg ps`.
 pub async fn run(args: PsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let target = Target::open(&args.target.wanted()?).await?;
+    let redactor = Redactor::new(args.show_secrets);
     match args.output {
-        OutputFormat::Text => text(&target, printer)?,
-        OutputFormat::Json => printer.json(&Report::new(&target))?,
+        OutputFormat::Text => text(&target, redactor, printer)?,
+        OutputFormat::Json => printer.json(&Report::new(&target, redactor))?,
     }
     let complete = target
         .processes
@@ -44,7 +49,7 @@ pub async fn run(args: PsArgs, printer: &mut Printer) -> Result<ExitStatus, Comm
     Ok(ExitStatus::of_comparison(false, complete))
 }
 
-fn text(target: &Target, printer: &mut Printer) -> Result<(), CommandError> {
+fn text(target: &Target, redactor: Redactor, printer: &mut Printer) -> Result<(), CommandError> {
     let columns = [
         ("", Align::Left),
         ("PID", Align::Right),
@@ -76,7 +81,7 @@ fn text(target: &Target, printer: &mut Printer) -> Result<(), CommandError> {
             listening(process),
             path(&process.executable),
             path(&process.folder),
-            arguments(process),
+            arguments(process, redactor),
         ]
     });
     let rendered = table::render(&columns, rows);
@@ -139,21 +144,22 @@ fn path(reading: &Reading<bstr::BString>) -> String {
         .map_or_else(|| "?".to_owned(), |path| safe(path))
 }
 
-fn arguments(process: &Process) -> String {
+fn arguments(process: &Process, redactor: Redactor) -> String {
     if process.arguments.is_empty() {
         // As ps(1) shows a process without arguments.
         return format!("[{}]", safe(&process.name));
     }
-    process
-        .arguments
+    redactor
+        .arguments(&process.arguments)
         .iter()
-        .map(|argument| safe(argument))
+        .map(|argument| safe(&argument.bytes()))
         .collect::<Vec<_>>()
         .join(" ")
 }
 
+/// The processes, as JSON.
 #[derive(Serialize)]
-struct Report<'a> {
+pub(super) struct Report<'a> {
     schema: u32,
     chosen: Chosen,
     processes: Vec<Row<'a>>,
@@ -180,27 +186,34 @@ struct Row<'a> {
     listens: Option<Vec<String>>,
     executable: Option<JsonBytes<'a>>,
     folder: Option<JsonBytes<'a>>,
-    arguments: Vec<JsonBytes<'a>>,
+    arguments: Vec<JsonCow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redacted: Vec<Hidden>,
     arguments_cut: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unavailable: Vec<String>,
 }
 
 impl<'a> Report<'a> {
-    fn new(target: &'a Target) -> Self {
+    pub(super) fn new(target: &'a Target, redactor: Redactor) -> Self {
         Self {
             schema: 1,
             chosen: Chosen {
                 pid: target.process().id.pid,
                 because: target.choice.because(),
             },
-            processes: target.processes.iter().map(Row::new).collect(),
+            processes: target
+                .processes
+                .iter()
+                .map(|process| Row::new(process, redactor))
+                .collect(),
         }
     }
 }
 
 impl<'a> Row<'a> {
-    fn new(process: &'a Process) -> Self {
+    fn new(process: &'a Process, redactor: Redactor) -> Self {
+        let arguments = redactor.arguments(&process.arguments);
         Self {
             pid: process.id.pid,
             inner_pid: process.inner_pid,
@@ -220,10 +233,13 @@ impl<'a> Row<'a> {
                 .map(|addresses| addresses.iter().map(ToString::to_string).collect()),
             executable: process.executable.known().map(|path| JsonBytes(path)),
             folder: process.folder.known().map(|path| JsonBytes(path)),
-            arguments: process
-                .arguments
+            arguments: arguments
                 .iter()
-                .map(|argument| JsonBytes(argument))
+                .map(|argument| JsonCow(argument.bytes()))
+                .collect(),
+            redacted: arguments
+                .iter()
+                .flat_map(|argument| argument.hidden().iter().cloned())
                 .collect(),
             arguments_cut: process.arguments_cut,
             unavailable: unavailable(std::slice::from_ref(process)),

@@ -2,5 +2,7 @@
 
 pub mod choice;
 pub mod comparison;
+pub mod environment;
 pub mod mapping;
+pub mod redact;
 pub mod roots;

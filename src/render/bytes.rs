@@ -1,6 +1,6 @@
 //! Bytes of a target, as text.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use bstr::ByteSlice as _;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
@@ -64,6 +64,15 @@ impl Serialize for JsonBytes<'_> {
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry("base64", &base64(self.0))?;
         map.end()
+    }
+}
+
+/// Like [`JsonBytes`], for bytes that may have been made here.
+pub struct JsonCow<'a>(pub Cow<'a, [u8]>);
+
+impl Serialize for JsonCow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        JsonBytes(&self.0).serialize(serializer)
     }
 }
 

@@ -6,4 +6,4 @@
 mod bytes;
 pub mod table;
 
-pub use bytes::{JsonBytes, safe, safe_lines};
+pub use bytes::{JsonBytes, JsonCow, safe, safe_lines};
