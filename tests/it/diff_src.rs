@@ -170,25 +170,33 @@ fn compare(kind: HashKind, reference: &Tree, running: &Tree) {
         let gits = repository.git(&[&["diff", "--no-renames"], options, &[old, new]].concat());
         assert_same(&output.stdout, &gits, &format!("{options:?}"));
     }
-    let patch = diff(
-        &process,
-        repository.path(),
-        old,
-        &["--binary", "--root", root, "--path", "."],
-    )
-    .stdout;
-    assert_eq!(
-        &repository.apply(old, &patch),
-        new,
-        "the patch makes the tree that runs"
-    );
+}
+
+/// Has git apply the patch that kdbg prints, which must make the tree that runs.
+fn apply(kind: HashKind, reference: &Tree, running: &Tree) {
+    let repository = Repository::new(kind);
+    let names = repository.import(&[reference, running]);
+    let [old, new] = names.as_slice() else {
+        panic!("two trees")
+    };
+    let process = Running::new(running);
+    let root = process.path().to_str().unwrap();
+    let options = ["--binary", "--root", root, "--path", "."];
+    let patch = diff(&process, repository.path(), old, &options).stdout;
+    assert_eq!(&repository.apply(old, &patch), new);
 }
 
 #[test]
 fn generated_trees_are_compared_as_git_compares_them() {
     for kind in [HashKind::Sha1, HashKind::Sha256] {
         let (reference, running) = joined(&generated(kind, CASES));
-        compare(kind, &on_disk(reference), &on_disk(running));
+        let [mut reference, mut running] = [on_disk(reference), on_disk(running)];
+        compare(kind, &reference, &running);
+        for tree in [&mut reference, &mut running] {
+            // `git apply` cannot read such a name from the first line of a patch, not even of git's own.
+            tree.retain(|path, _| !path.windows(2).any(|bytes| bytes == b" /"));
+        }
+        apply(kind, &reference, &running);
     }
 }
 
@@ -202,6 +210,7 @@ fn releases_of_real_packages_are_compared_as_git_compares_them() {
             (Ok(old), Ok(new)) => {
                 compare(HashKind::Sha1, &old, &new);
                 compare(HashKind::Sha1, &new, &old);
+                apply(HashKind::Sha1, &old, &new);
             }
             (Err(reason), _) | (_, Err(reason)) => eprintln!("skipped: {name}: {reason}"),
         }

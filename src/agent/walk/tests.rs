@@ -96,7 +96,7 @@ fn files_are_named_as_git_names_them() {
     let names: Vec<String> = sizes.iter().map(|size| format!("file-{size}")).collect();
     for (size, name) in sizes.iter().zip(&names) {
         let content: Vec<u8> = (0..*size)
-            .map(|index: u32| ((index * 31) >> 3) as u8)
+            .map(|index: u32| (index * 31).to_le_bytes()[1])
             .collect();
         fs::write(folder.path().join(name), content).unwrap();
     }
