@@ -96,7 +96,7 @@ fn files_are_named_as_git_names_them() {
     let names: Vec<String> = sizes.iter().map(|size| format!("file-{size}")).collect();
     for (size, name) in sizes.iter().zip(&names) {
         let content: Vec<u8> = (0..*size)
-            .map(|index: u32| ((index * 31) >> 3) as u8)
+            .map(|index: u32| (index / 3).to_le_bytes()[0])
             .collect();
         fs::write(folder.path().join(name), content).unwrap();
     }
@@ -373,13 +373,13 @@ fn a_wide_folder_is_listed_whole() {
 fn many_folders_are_listed_whole() {
     let folder = tempfile::tempdir().unwrap();
     // Names of 200 bytes: more than one portion of pending sub-folders.
-    for number in 0..1_000 {
+    for number in 0..400 {
         let sub = folder.path().join(format!("{number:0200}/x"));
         fs::create_dir_all(&sub).unwrap();
         fs::write(sub.join("file"), number.to_string()).unwrap();
     }
     let entries = walk_one(folder.path());
-    assert_eq!(entries.len(), 3_001);
+    assert_eq!(entries.len(), 1_201);
 }
 
 #[test]
@@ -452,20 +452,6 @@ fn what_may_not_be_read_is_told() {
     }
     assert!(rows.iter().any(|row| matches!(row,
         TreeRecord::Entry { entry, id: Some(_), .. } if entry.path == "open")));
-}
-
-#[test]
-fn a_collision_attack_is_named() {
-    // The first blocks of the two files of shattered.io are enough for the attack to be found.
-    let Ok(content) = fs::read("tests/data/shattered-1.pdf") else {
-        println!("skipped, no file of a collision attack here");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("file"), content).unwrap();
-    let rows = rows(request(ourselves(), &[folder.path()]));
-    assert!(rows.iter().any(|row| matches!(row,
-        TreeRecord::Unreadable { failure, .. } if failure.cause == Cause::CollisionAttack)));
 }
 
 #[test]
