@@ -228,6 +228,19 @@ impl Container {
     }
 }
 
+/// Whether this test may make a [`Container`]; says so when not.
+pub(super) fn has_user_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    let made = command
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        println!("skipped, no user namespaces for this user: make a container");
+    }
+    made
+}
+
 const CONTAINER: &str = r"
 import ctypes, os, platform, sys
 libc = ctypes.CDLL(None, use_errno=True)
