@@ -309,7 +309,7 @@ fn a_stranger_is_told_every_rule() {
     for reading in [&processes[0].executable, &processes[0].folder] {
         let cause = match reading {
             crate::protocol::message::Reading::Unavailable(failure) => &failure.cause,
-            known => panic!("{known:?}"),
+            crate::protocol::message::Reading::Known(path) => panic!("{path}"),
         };
         assert!(matches!(cause, Cause::Denied(_)), "{cause}");
     }

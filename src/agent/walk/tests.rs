@@ -15,7 +15,9 @@ use nix::{fcntl::OFlag, sys::stat::Mode};
 
 use super::*;
 use crate::{
-    agent::testing::{Collected, Container, Running, ask, has_user_namespaces, is_root, ourselves},
+    agent::testing::{
+        Collected, Container, Running, ask, ask_into, has_user_namespaces, is_root, ourselves,
+    },
     object::{ObjectId, blob_id},
     protocol::message::{Entry, FailedCheck, ProcessId, Request},
 };
@@ -477,6 +479,23 @@ fn a_process_that_ends_fails_the_walk() {
     let id = running.id();
     running.kill();
     let failure = ask(&Request::Walk(request(id, &[folder.path()]))).map(|_| ());
+    assert_eq!(failure.unwrap_err().cause, Cause::Gone(id));
+}
+
+#[test]
+fn a_process_that_ends_meanwhile_fails_the_walk() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..1_000 {
+        fs::write(folder.path().join(format!("{number:0100}")), "x").unwrap();
+    }
+    let mut running = Some(Running::shell("echo ready; read line"));
+    let id = running.as_ref().unwrap().id();
+    let output = Collected {
+        before: Some(Box::new(move |_| drop(running.take()))),
+        ..Collected::default()
+    };
+    let request = Request::Walk(request(id, &[folder.path()]));
+    let failure = ask_into(&request, output).map(|_| ());
     assert_eq!(failure.unwrap_err().cause, Cause::Gone(id));
 }
 
