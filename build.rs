@@ -89,7 +89,8 @@ fn build_agent(out: &Path) -> Result<PathBuf> {
     let target = env::var("KDBG_AGENT_TARGET").or_else(|_| agent_target())?;
     // A folder of its own: the outer cargo holds the lock of the usual one.
     let folder = out.join("agent");
-    let status = Command::new(env::var("CARGO")?)
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo
         .args([
             "build",
             "--locked",
@@ -107,12 +108,17 @@ fn build_agent(out: &Path) -> Result<PathBuf> {
         ])
         .arg("--target-dir")
         .arg(&folder)
-        // These describe the outer build and would change the inner one.
-        .env_remove("CARGO_BUILD_TARGET")
-        .env_remove("CARGO_MAKEFLAGS")
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .status()?;
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    // These describe the outer build. With its features, the inner one would build an agent in turn, for ever.
+    let outer = |name: &str| {
+        name.starts_with("CARGO_FEATURE_")
+            || name.starts_with("CARGO_CFG_")
+            || ["CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "RUSTFLAGS"].contains(&name)
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(outer)) {
+        cargo.env_remove(name);
+    }
+    let status = cargo.status()?;
     if !status.success() {
         return Err(format!("the agent did not build for {target} ({status})").into());
     }

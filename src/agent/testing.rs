@@ -228,7 +228,7 @@ impl Container {
     }
 }
 
-const CONTAINER: &str = r#"
+const CONTAINER: &str = r"
 import ctypes, os, platform, sys
 libc = ctypes.CDLL(None, use_errno=True)
 root, way = sys.argv[1:]
@@ -269,4 +269,4 @@ os.close(tell)
 if os.read(ready, 1):
     print(child, flush=True)
 os.waitpid(child, 0)
-"#;
+";

@@ -5,7 +5,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        cat::CatArgs, env::EnvArgs, ls::LsArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
+        cat::CatArgs, completions::CompletionsArgs, diff_src::DiffSrcArgs, env::EnvArgs,
+        ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
     },
     target::{Selector, SelectorError, Wanted},
 };
@@ -34,6 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
+    /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has
+    DiffSrc(DiffSrcArgs),
     /// Print the environment that a process was started with
     Env(EnvArgs),
     /// List a folder of the target, as its process sees it
@@ -44,6 +47,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Copy all that can be read of the target into one bundle, to look at later
     Snapshot(SnapshotArgs),
+    /// Print what a shell needs to complete kdbg's command lines
+    Completions(CompletionsArgs),
+    /// Write the manual pages to a folder
+    Man(ManArgs),
 }
 
 /// Flags of every command.

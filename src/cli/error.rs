@@ -78,6 +78,14 @@ impl CommandError {
         Self::new(kind, format!("cannot write the output: {error}"))
     }
 
+    /// A file of the user's choice could not be written.
+    pub fn output_to(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::new(
+            ErrorKind::Broken,
+            format!("cannot write `{}`: {error}", path.display()),
+        )
+    }
+
     /// Whether nobody reads the output any more.
     pub fn is_broken_pipe(&self) -> bool {
         self.kind == ErrorKind::BrokenPipe

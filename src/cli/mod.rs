@@ -5,9 +5,9 @@ pub mod args;
 pub mod error;
 pub mod exit;
 pub mod printer;
-mod progress;
+pub mod progress;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +19,9 @@ use self::{
     printer::Printer,
 };
 use crate::commands;
+
+/// How long work that cannot be interrupted may go on after an interruption.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -42,8 +45,8 @@ pub fn main() -> ExitCode {
             status = interrupted() => Ok(status),
         }
     });
-    // A blocking read of a terminal or of a dead file system must not keep the program alive.
-    runtime.shutdown_background();
+    // Long enough for a fetch to end its git; a read of a dead file system must not keep the program alive.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
     let code = match result.and_then(|status| printer.finish().map(|()| status)) {
         Ok(status) => status.code(),
         Err(error) => report(&printer, &error),
@@ -59,6 +62,9 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Cat(args) => commands::cat::run(args, printer).await,
         Command::Pull(args) => commands::pull::run(args, printer).await,
         Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
+        Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
+        Command::Completions(args) => commands::completions::run(&args, printer),
+        Command::Man(args) => commands::man::run(&args, printer),
     }
 }
 

@@ -17,7 +17,8 @@ use super::{
 
 /// Owns standard output and standard error.
 pub struct Printer {
-    stdout: BufWriter<AutoStream<io::Stdout>>,
+    /// Bytes go out as they are: a stream that strips colours would also strip NUL and what is no UTF-8.
+    stdout: BufWriter<io::Stdout>,
     stdout_colours: bool,
     stderr_choice: ColorChoice,
     quiet: bool,
@@ -35,10 +36,7 @@ impl Printer {
         let stdout_choice = choice(AutoStream::choice(&io::stdout()));
         let stderr_choice = choice(AutoStream::choice(&io::stderr()));
         Self {
-            stdout: BufWriter::with_capacity(
-                64 * 1024,
-                AutoStream::new(io::stdout(), stdout_choice),
-            ),
+            stdout: BufWriter::with_capacity(64 * 1024, io::stdout()),
             stdout_colours: stdout_choice != ColorChoice::Never,
             stderr_choice,
             quiet: global.quiet,

@@ -1,6 +1,6 @@
 //! A line that says what is going on, while it does.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::task::JoinHandle;
@@ -9,8 +9,11 @@ use tokio::task::JoinHandle;
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is going on. Dropping it clears the line.
-pub struct Progress {
+/// What is going on. Dropping the last of its clones clears the line.
+#[derive(Clone)]
+pub struct Progress(Arc<Line>);
+
+struct Line {
     bar: ProgressBar,
     appearing: Option<JoinHandle<()>>,
 }
@@ -30,16 +33,16 @@ impl Progress {
                 bar.enable_steady_tick(TICK);
             })
         });
-        Self { bar, appearing }
+        Self(Arc::new(Line { bar, appearing }))
     }
 
     /// Says how far it is.
-    pub fn say(&self, doing: impl Into<std::borrow::Cow<'static, str>>) {
-        self.bar.set_message(doing);
+    pub fn say(&self, doing: impl Into<Cow<'static, str>>) {
+        self.0.bar.set_message(doing);
     }
 }
 
-impl Drop for Progress {
+impl Drop for Line {
     fn drop(&mut self) {
         if let Some(appearing) = &self.appearing {
             appearing.abort();

@@ -89,7 +89,7 @@ fn text(
     } else {
         vec![row(path, head)]
     };
-    let rendered = table::render(&columns, rows);
+    let rendered = table::render(&columns, rows, printer.width());
     write!(printer.data(), "{rendered}").map_err(CommandError::output)
 }
 

@@ -5,9 +5,12 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
 use bstr::BString;
 
 pub mod cat;
+pub mod completions;
+pub mod diff_src;
 pub mod env;
 mod fetch;
 pub mod ls;
+pub mod man;
 pub mod ps;
 pub mod pull;
 pub mod snapshot;

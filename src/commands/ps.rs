@@ -84,7 +84,7 @@ fn text(target: &Target, redactor: Redactor, printer: &mut Printer) -> Result<()
             arguments(process, redactor),
         ]
     });
-    let rendered = table::render(&columns, rows);
+    let rendered = table::render(&columns, rows, printer.width());
     write!(printer.data(), "{rendered}").map_err(CommandError::output)?;
     printer.note(&format!(
         "looking at {} ({}): {}",

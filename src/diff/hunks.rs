@@ -90,6 +90,7 @@ fn heading(line: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "the hunks are ranges")]
 mod tests {
     use super::*;
 

@@ -17,8 +17,8 @@ use super::repository::Repository;
 use super::resolve::Commit;
 use crate::object::{FileMode, ObjectId};
 
-/// The most entries of one listing. The largest public repositories have less than a tenth of it.
-const ENTRY_LIMIT: usize = 5_000_000;
+/// The most entries of one listing, several times as many as the largest public repositories have.
+const ENTRY_LIMIT: usize = 2_000_000;
 /// The longest path of a listing, more than any file system takes.
 const PATH_LIMIT: usize = 64 * 1024;
 /// So many trees are one thread's portion.

@@ -11,8 +11,13 @@ pub enum Align {
     Right,
 }
 
-/// Sets rows of text under headings, two blanks between columns and none behind the last.
-pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// Sets rows of text under headings, two blanks between columns and none behind the last. On a terminal, whose
+/// width is given, lines are cut there: a row that wraps makes a table unreadable.
+pub fn render(
+    columns: &[(&str, Align)],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    width: Option<usize>,
+) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -26,10 +31,16 @@ pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Stri
     }
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
+        let line = line.trim_end();
+        text.push_str(&width.map_or_else(|| line.into(), |width| cut(line, width)));
         text.push('\n');
     }
     text
+}
+
+/// The beginning of a line that fits a terminal, with an ellipsis where something is missing.
+fn cut(line: &str, width: usize) -> std::borrow::Cow<'_, str> {
+    console::truncate_str(line, width, "…")
 }
 
 #[cfg(test)]
@@ -42,7 +53,16 @@ mod tests {
             vec!["7".to_owned(), "sh".to_owned()],
             vec!["1234".to_owned(), "python3".to_owned()],
         ];
-        let text = render(&[("PID", Align::Right), ("NAME", Align::Left)], rows);
+        let text = render(&[("PID", Align::Right), ("NAME", Align::Left)], rows, None);
         assert_eq!(text, " PID  NAME\n   7  sh\n1234  python3\n");
+    }
+
+    #[test]
+    fn a_line_is_cut_at_the_width_of_the_terminal() {
+        let rows = [vec!["größe der dinge".to_owned()]];
+        assert_eq!(
+            render(&[("A", Align::Left)], rows, Some(8)),
+            "A\ngröße d…\n"
+        );
     }
 }

@@ -11,48 +11,20 @@
     reason = "a test fails by panicking and says on stderr what it skipped"
 )]
 
-mod fixtures;
-mod git;
-mod trees;
-
-use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-
 use kdbg::diff::{
     Abbreviation, Change, FileCount, Limits, PatchOptions, Terminator, write_name_only,
     write_name_status, write_numstat, write_patch, write_shortstat, write_stat,
 };
 use kdbg::object::{FileMode, HashKind};
-use proptest::strategy::{Strategy as _, ValueTree as _};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use fixtures::{Registry, release};
-use git::{Repository, Tree, changes, git, run};
+use crate::support::{
+    fixtures::{Registry, release},
+    git::{Repository, Tree, changes, git, run},
+    trees::{generated, joined, number, write_out},
+};
 
 /// How many pairs are generated; `KDBG_ORACLE_CASES` and `KDBG_ORACLE_SEED` choose others.
 const CASES: u64 = 256;
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(otherwise)
-}
-
-fn generated(kind: HashKind, count: u64) -> Vec<(Tree, Tree)> {
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&number("KDBG_ORACLE_SEED", 1).to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    (0..count)
-        .map(|_| {
-            let pair = trees::pair().new_tree(&mut runner).unwrap().current();
-            pair.trees(kind)
-        })
-        .collect()
-}
 
 /// What one of our writers prints.
 fn print(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Vec<u8> {
@@ -196,21 +168,6 @@ fn compare_each(repository: &Repository, pairs: &[(Tree, Tree)]) {
     }
 }
 
-/// All pairs as one change, each in a folder of its own.
-fn joined(pairs: &[(Tree, Tree)]) -> (Tree, Tree) {
-    let mut trees = (Tree::new(), Tree::new());
-    for (index, (old, new)) in pairs.iter().enumerate() {
-        let under = |path: &[u8]| [format!("case {index:04}/").as_bytes(), path].concat();
-        trees
-            .0
-            .extend(old.iter().map(|(path, blob)| (under(path), blob.clone())));
-        trees
-            .1
-            .extend(new.iter().map(|(path, blob)| (under(path), blob.clone())));
-    }
-    trees
-}
-
 /// Both directions of a change: the trees and their names.
 fn directions<'t>(
     trees: [&'t Tree; 2],
@@ -279,27 +236,6 @@ fn patches_apply_and_make_the_other_tree() {
 fn sha_256_repositories_have_their_own_names() {
     let (old, new) = joined(&generated(HashKind::Sha256, 40));
     compare(&Repository::new(HashKind::Sha256), [&old, &new]);
-}
-
-fn write_out(tree: &Tree, directory: &Path) {
-    for (path, blob) in tree {
-        let path = directory.join(std::ffi::OsStr::from_bytes(path));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        match blob.mode {
-            FileMode::Symlink => {
-                symlink(std::ffi::OsStr::from_bytes(&blob.content), path).unwrap();
-            }
-            mode => {
-                fs::write(&path, &blob.content).unwrap();
-                let bits = if mode == FileMode::Executable {
-                    0o755
-                } else {
-                    0o644
-                };
-                fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
-            }
-        }
-    }
 }
 
 /// The parts of a patch by file, sorted: `--no-index` walks folders in another order than trees.

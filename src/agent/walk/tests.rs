@@ -30,6 +30,7 @@ fn request(process: ProcessId, roots: &[&Path]) -> WalkRequest {
         roots: roots.iter().map(|root| bytes(root)).collect(),
         hash: Some(HashKind::Sha1),
         hash_limit: u64::MAX,
+        leave_out: Vec::new(),
     }
 }
 
@@ -95,7 +96,7 @@ fn files_are_named_as_git_names_them() {
     let names: Vec<String> = sizes.iter().map(|size| format!("file-{size}")).collect();
     for (size, name) in sizes.iter().zip(&names) {
         let content: Vec<u8> = (0..*size)
-            .map(|index: u32| (index * 31 >> 3) as u8)
+            .map(|index: u32| (index * 31).to_le_bytes()[1])
             .collect();
         fs::write(folder.path().join(name), content).unwrap();
     }
@@ -499,4 +500,39 @@ fn only_what_is_below_is_below() {
     assert!(is_below(b"/a", b"/"));
     assert!(!is_below(b"/ab", b"/a"));
     assert!(!is_below(b"/a", b"/a"));
+}
+
+#[test]
+fn names_to_leave_out_are_told_and_not_entered() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a/.git/objects")).unwrap();
+    fs::write(folder.path().join("a/.git/HEAD"), "x").unwrap();
+    fs::write(folder.path().join("a/.gitignore"), "x").unwrap();
+    fs::write(folder.path().join(".git"), "gitdir: elsewhere").unwrap();
+    let rows = rows(WalkRequest {
+        leave_out: vec![".git".into()],
+        ..request(ourselves(), &[folder.path()])
+    });
+    let mut left_out: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match row {
+            TreeRecord::Skipped {
+                path,
+                skip: Skip::LeftOut,
+                ..
+            } => Some(path.to_string()),
+            _ => None,
+        })
+        .collect();
+    left_out.sort();
+    assert_eq!(left_out, [".git", "a/.git"]);
+    let mut paths: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match row {
+            TreeRecord::Entry { entry, .. } => Some(entry.path.to_string()),
+            _ => None,
+        })
+        .collect();
+    paths.sort();
+    assert_eq!(paths, ["", "a", "a/.gitignore"]);
 }

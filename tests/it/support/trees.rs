@@ -1,11 +1,17 @@
 //! Generated pairs of trees: code-like contents with repeated lines, and every kind of change.
 
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
 use kdbg::diff::Blob;
 use kdbg::object::{FileMode, HashKind, ObjectId, blob_id};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::strategy::Union;
+use proptest::strategy::{Union, ValueTree as _};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::git::Tree;
 
@@ -317,4 +323,60 @@ fn binary_edit() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         (binary(), content()),
         (1597_usize..1603, 1597_usize..1603).prop_map(move |(old, new)| (late(old), late(new))),
     ]
+}
+
+pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+pub(crate) fn generated(kind: HashKind, count: u64) -> Vec<(Tree, Tree)> {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number("KDBG_ORACLE_SEED", 1).to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    (0..count)
+        .map(|_| {
+            let pair = pair().new_tree(&mut runner).unwrap().current();
+            pair.trees(kind)
+        })
+        .collect()
+}
+
+/// All pairs as one change, each in a folder of its own.
+pub(crate) fn joined(pairs: &[(Tree, Tree)]) -> (Tree, Tree) {
+    let mut trees = (Tree::new(), Tree::new());
+    for (index, (old, new)) in pairs.iter().enumerate() {
+        let under = |path: &[u8]| [format!("case {index:04}/").as_bytes(), path].concat();
+        trees
+            .0
+            .extend(old.iter().map(|(path, blob)| (under(path), blob.clone())));
+        trees
+            .1
+            .extend(new.iter().map(|(path, blob)| (under(path), blob.clone())));
+    }
+    trees
+}
+
+pub(crate) fn write_out(tree: &Tree, directory: &Path) {
+    for (path, blob) in tree {
+        let path = directory.join(std::ffi::OsStr::from_bytes(path));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match blob.mode {
+            FileMode::Symlink => {
+                symlink(std::ffi::OsStr::from_bytes(&blob.content), path).unwrap();
+            }
+            mode => {
+                fs::write(&path, &blob.content).unwrap();
+                let bits = if mode == FileMode::Executable {
+                    0o755
+                } else {
+                    0o644
+                };
+                fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+            }
+        }
+    }
 }
