@@ -206,7 +206,9 @@ fn issued(text: &[u8]) -> Option<usize> {
         .filter(|(_, byte)| b"=/+.".contains(byte))
         .map(|(position, _)| position + 1);
     std::iter::once(0).chain(behind).find(|start| {
-        let text = window(text, *start);
+        // As much of it as tells.
+        let text = text.get(*start..).unwrap_or_default();
+        let text = text.get(..64).unwrap_or(text);
         ISSUED.iter().any(|(prefix, least)| {
             let Some(rest) = text.strip_prefix(prefix.as_bytes()) else {
                 return false;
