@@ -8,6 +8,7 @@ use clap::Args;
 use super::{
     fetch::{Budget, FetchError, fetch},
     store::Store,
+    subject::counted,
     tree::{self, CopyError, Found, Item, Outcome, Tree},
 };
 use crate::{
@@ -119,8 +120,8 @@ async fn file(
         ));
     }
     printer.note(&format!(
-        "copied {} bytes to {}",
-        fetched.length,
+        "copied {} to {}",
+        counted(fetched.length, "byte"),
         destination.path().display()
     ));
     Ok(!fetched.changed)
@@ -169,7 +170,9 @@ async fn folder(
     }
     let (files, bytes) = totals(&outcomes);
     printer.note(&format!(
-        "copied {files} files, {bytes} bytes to {}",
+        "copied {}, {} to {}",
+        counted(files, "file"),
+        counted(bytes, "byte"),
         destination.path().display()
     ));
     Ok(warnings.is_empty())
@@ -183,7 +186,7 @@ fn root_permissions(tree: &Tree) -> u32 {
 }
 
 /// Number and bytes of the files that were copied.
-pub(super) fn totals(outcomes: &[Outcome]) -> (usize, u64) {
+pub(super) fn totals(outcomes: &[Outcome]) -> (u64, u64) {
     outcomes
         .iter()
         .fold((0, 0), |(files, bytes), outcome| match outcome {

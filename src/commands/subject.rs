@@ -80,3 +80,9 @@ pub(super) const fn kind(kind: FileKind) -> &'static str {
         FileKind::CharacterDevice => "character-device",
     }
 }
+
+/// A number with its noun.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}

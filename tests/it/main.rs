@@ -9,8 +9,12 @@
 
 mod diff_oracle;
 mod diff_src;
+mod env;
+mod files;
 mod generated;
 mod git_read;
 mod ps;
+mod running;
 mod session;
+mod snapshot;
 mod support;

@@ -90,10 +90,14 @@ pub(super) async fn read(
     session: &Session,
     process: &Process,
 ) -> Result<Environment, RequestError> {
-    let block = session
-        .request(&Request::Environment(process.id))?
-        .bytes(LIMIT)
-        .await?;
+    let mut reply = session.request(&Request::Environment(process.id))?;
+    let block = match reply.bytes(LIMIT).await {
+        // Newer kernels call a process without memory gone (ESRCH), older ones show an empty file.
+        Err(RequestError::Failed(failure)) if failure.is_gone() && has_no_memory(process) => {
+            Vec::new()
+        }
+        result => result?,
+    };
     Ok(Environment::parse(block))
 }
 
@@ -183,16 +187,25 @@ fn explain(target: &Target, environment: &Environment, redactor: Redactor, print
 
 fn why_empty(process: &Process) -> &'static str {
     if process.state == b'Z' {
-        return "has ended and waits for its parent: its environment is gone";
+        "has ended and waits for its parent: its environment is gone"
+    } else if has_no_memory(process) {
+        "is a thread of the kernel, which has no environment"
+    } else {
+        "was started with an empty environment"
     }
-    // The kernel names no executable for its own threads (proc_exe_link, fs/proc/base.c).
-    match &process.executable {
+}
+
+/// Whether it is a zombie or a thread of the kernel, for which the kernel names no executable
+/// (`proc_exe_link`, fs/proc/base.c).
+fn has_no_memory(process: &Process) -> bool {
+    let nameless = matches!(
+        &process.executable,
         Reading::Unavailable(Failure {
             cause: Cause::NotFound,
             ..
-        }) if process.arguments.is_empty() => "is a thread of the kernel, which has no environment",
-        _ => "was started with an empty environment",
-    }
+        })
+    );
+    process.state == b'Z' || (nameless && process.arguments.is_empty())
 }
 
 /// An environment, as JSON.

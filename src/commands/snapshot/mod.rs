@@ -18,6 +18,7 @@ use self::manifest::{Contents, Manifest};
 use super::{
     pull::{failed, totals, unwritten},
     store::{Sink, Store},
+    subject::counted,
     tree::{self, Item, Tree},
 };
 use crate::{
@@ -154,12 +155,15 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
 
     let (files, bytes) = totals(&outcomes);
     printer.note(&format!(
-        "{files} files with {bytes} bytes are in {}, as they are: secrets in them are not redacted",
+        "copied {}, {} to {}; what is in files is not redacted",
+        counted(files, "file"),
+        counted(bytes, "byte"),
         destination.path().display()
     ));
     if missing > 0 {
+        let what = counted(missing as u64, "entry").replace("entrys", "entries");
         printer.warning(&format!(
-            "{missing} things could not be read; `manifest.json` says which and why"
+            "{what} of `manifest.json` could not be read; it says why"
         ));
     }
     target.close().await;

@@ -113,12 +113,16 @@ fn short(program: &[u8], option: &[u8]) -> Option<Short> {
 /// The values behind names of secrets in a text: `password=x`, `"password": "x"`, `Api-Key: x` and
 /// `--password x`, as they stand in connection strings, Java options, headers and overwritten titles.
 pub(super) fn named(text: &[u8]) -> Vec<(Range<usize>, Why)> {
-    let mut found = Vec::new();
+    let mut found: Vec<(Range<usize>, Why)> = Vec::new();
     for name in names(text) {
+        let bytes = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+        let is_within = |(value, _): &(Range<usize>, Why)| name.start < value.end;
+        if found.last().is_some_and(is_within) || !name::may_hide(bytes(&name)) {
+            continue;
+        }
         let Some(value) = value_behind(text, &name) else {
             continue;
         };
-        let bytes = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
         if name::hides_within(bytes(&name), bytes(&value)) {
             found.push((value, Why::Name));
         }

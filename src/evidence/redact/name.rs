@@ -120,6 +120,9 @@ const WORDS: [&str; 18] = [
     "USER",
 ];
 
+/// No path is longer (`PATH_MAX`), and no address worth showing.
+const PATH_LIMIT: usize = 4096;
+
 /// Whether this name makes this value a secret.
 pub(super) fn hides(name: &[u8], value: &[u8]) -> bool {
     let words = words(name);
@@ -138,6 +141,12 @@ pub(super) fn hides(name: &[u8], value: &[u8]) -> bool {
         || (matches!(last.as_str(), "TOKENS" | "KEYS") && is_number(value))
         || (words.ends_with(&["GPG".to_owned(), "KEY".to_owned()]) && is_fingerprint(value));
     !about
+}
+
+/// Whether a name makes any value a secret.
+pub(super) fn may_hide(name: &[u8]) -> bool {
+    let words = words(name);
+    (0..words.len()).any(|position| is_secret(&words, position, b"?"))
 }
 
 /// Like [`hides`] for a name in the middle of a text, where a short value after `key=` is mostly harmless.
@@ -210,7 +219,8 @@ fn push_word(words: &mut Vec<String>, word: &mut String) {
 
 fn is_place(value: &[u8]) -> bool {
     let starts = [&b"/"[..], b"./", b"../", b"~/", b"file://"];
-    starts.iter().any(|start| value.starts_with(start))
+    value.len() <= PATH_LIMIT
+        && starts.iter().any(|start| value.starts_with(start))
         && !value.iter().any(u8::is_ascii_whitespace)
 }
 
@@ -233,7 +243,9 @@ fn is_address(value: &[u8]) -> bool {
     let host = |byte: &u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:/_,[]*".contains(byte)
     };
-    bstr::ByteSlice::contains_str(value, "://") || (value.contains(&b'.') && value.iter().all(host))
+    value.len() <= PATH_LIMIT
+        && (bstr::ByteSlice::contains_str(value, "://")
+            || (value.contains(&b'.') && value.iter().all(host)))
 }
 
 fn is_word(value: &[u8]) -> bool {

@@ -40,6 +40,9 @@ pub(super) const ISSUED: [(&str, usize); 30] = [
     ("ya29.", 20),
 ];
 
+/// No URL has a longer user and password.
+const WINDOW: usize = 2048;
+
 /// Shorter strings are too often words.
 const RANDOM_LENGTH: usize = 24;
 
@@ -82,8 +85,11 @@ fn certificates(value: &[u8]) -> Vec<Range<usize>> {
 /// PEM blocks with a label, RFC 7468; newlines may be missing or escaped.
 fn blocks(value: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Range<usize>> {
     const BEGIN: &[u8] = b"-----BEGIN ";
-    let mut blocks = Vec::new();
+    let mut blocks: Vec<Range<usize>> = Vec::new();
     for start in value.find_iter(BEGIN) {
+        if blocks.last().is_some_and(|block| start < block.end) {
+            continue;
+        }
         let rest = value.get(start + BEGIN.len()..).unwrap_or_default();
         let label = rest
             .get(..rest.find("-----").unwrap_or(rest.len()))
@@ -104,7 +110,10 @@ fn blocks(value: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Range<usize>> {
 fn passwords_in_urls(value: &[u8], found: &mut Vec<(Range<usize>, Why)>) {
     for scheme in value.find_iter("://") {
         let start = scheme + 3;
-        let rest = value.get(start..).unwrap_or_default();
+        let rest = window(value, start);
+        if rest.find_byte(b'@').is_none() {
+            continue;
+        }
         let word_end = rest
             .iter()
             .position(|byte| byte.is_ascii_whitespace() || b"\"'<>\0".contains(byte))
@@ -132,6 +141,9 @@ fn after_bearer(value: &[u8], found: &mut Vec<(Range<usize>, Why)>) {
     for word in ["Bearer ", "bearer ", "Basic "] {
         for start in value.find_iter(word) {
             let start = start + word.len();
+            if found.last().is_some_and(|(last, _)| start < last.end) {
+                continue;
+            }
             let rest = value.get(start..).unwrap_or_default();
             let length = rest
                 .iter()
@@ -149,6 +161,9 @@ fn web_hooks(value: &[u8], found: &mut Vec<(Range<usize>, Why)>) {
     for place in ["hooks.slack.com/services/", "discord.com/api/webhooks/"] {
         for start in value.find_iter(place) {
             let start = start + place.len();
+            if found.last().is_some_and(|(last, _)| start < last.end) {
+                continue;
+            }
             let rest = value.get(start..).unwrap_or_default();
             let length = rest
                 .iter()
@@ -159,6 +174,13 @@ fn web_hooks(value: &[u8], found: &mut Vec<(Range<usize>, Why)>) {
             }
         }
     }
+}
+
+/// What follows a place, as far as it is looked at: a hostile value must not cost a second look at all of it
+/// for each of its bytes.
+fn window(value: &[u8], start: usize) -> &[u8] {
+    let rest = value.get(start..).unwrap_or_default();
+    rest.get(..WINDOW).unwrap_or(rest)
 }
 
 /// Runs of the characters that keys are made of.
@@ -178,18 +200,24 @@ fn tokens(value: &[u8]) -> Vec<Range<usize>> {
 
 /// Where an issued token starts in a run: at its start or behind a character that no token holds.
 fn issued(text: &[u8]) -> Option<usize> {
-    ISSUED.iter().find_map(|(prefix, least)| {
-        text.find_iter(prefix).find(|start| {
-            let boundary = start
-                .checked_sub(1)
-                .and_then(|before| text.get(before))
-                .is_none_or(|before| b"=/+.".contains(before));
-            let rest = text.get(start + prefix.len()..).unwrap_or_default();
+    let behind = text
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| b"=/+.".contains(byte))
+        .map(|(position, _)| position + 1);
+    std::iter::once(0).chain(behind).find(|start| {
+        // As much of it as tells.
+        let text = text.get(*start..).unwrap_or_default();
+        let text = text.get(..64).unwrap_or(text);
+        ISSUED.iter().any(|(prefix, least)| {
+            let Some(rest) = text.strip_prefix(prefix.as_bytes()) else {
+                return false;
+            };
             let length = rest
                 .iter()
                 .take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte))
                 .count();
-            boundary && length >= *least && is_issued_by(prefix, rest)
+            length >= *least && is_issued_by(prefix, rest)
         })
     })
 }

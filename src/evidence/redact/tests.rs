@@ -232,6 +232,37 @@ fn show_secrets_shows_everything() {
     );
 }
 
+/// A process may write two megabytes over its environment, with what makes a careless scanner look at all of
+/// it for each of its bytes.
+#[test]
+fn a_hostile_value_takes_no_longer_than_another_one() {
+    for pattern in [
+        "-----BEGIN PRIVATE KEY",
+        "-----BEGIN -----",
+        "://",
+        "://a:",
+        "sk-.",
+        "Bearer ",
+        "password=",
+        "PASSWORD_FILE=/",
+        "token_url=x://",
+        "a=",
+        "--token ",
+        "\"password\":\"\\\"",
+        "hooks.slack.com/services/",
+        "k=\\",
+        "a.",
+        "a/",
+        "=",
+    ] {
+        let value = pattern.repeat((2 << 20) / pattern.len());
+        let started = std::time::Instant::now();
+        let _ = shown("X", &value);
+        let elapsed = started.elapsed();
+        assert!(elapsed.as_secs() < 5, "{pattern}: {elapsed:?}");
+    }
+}
+
 /// A secret that cannot stand in the text around it by chance.
 fn secret() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9!%^*()_+~-]{10,40}".prop_map(|rest| format!("Zq7{rest}"))
