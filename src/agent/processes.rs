@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bstr::BString;
+use bstr::{BString, ByteSlice as _};
 use nix::{
     errno::Errno,
     fcntl::{self, OFlag},
@@ -22,6 +22,7 @@ use super::{
     net::{Descriptors, for_each_inet_socket, listens},
     status::{self, Stat, Status, number},
     target::{Target, errno_of, into_bytes},
+    view::inner_name,
 };
 use crate::{
     protocol::message::{Address, Cause, Failure, Process, ProcessScope, Reading},
@@ -107,9 +108,12 @@ fn describe(
     let status = status::parse_status(&target.read("status").ok()?)?;
     let (arguments, arguments_cut) = arguments(target).ok()?;
     let mut refusal = Refusal::new(target, &status);
+    let root = target.link("root").unwrap_or_else(|_| "/".into());
     let mut link = |name: &str, what: &str| {
         let reading = target
             .link(name)
+            // What lies outside of its root keeps the kernel's name: the process has none for it.
+            .map(|path| inner_name(root.as_bstr(), path.as_bstr()).unwrap_or(path))
             .map_err(|errno| refusal.explain(what, errno, Guard::Trace));
         Reading::from(reading)
     };

@@ -47,6 +47,9 @@ impl Output for Collected {
 
     fn data(&mut self, payload: &[u8]) -> Result<(), Stop> {
         assert!(payload.len() <= MAX_PAYLOAD, "{}", payload.len());
+        if let Some(before) = &mut self.before {
+            before(self.frames.len());
+        }
         if self.cancels && !self.frames.is_empty() {
             return Err(Stop::Cancelled);
         }
@@ -70,7 +73,7 @@ impl Output for Collected {
         let mut buffer = vec![0; MAX_PAYLOAD];
         let filled = read(&mut buffer);
         if let Ok(count @ 1..) = filled {
-            self.data(&buffer[..count])?;
+            self.frames.push(buffer[..count].to_vec());
         }
         Ok(filled)
     }
@@ -226,6 +229,19 @@ impl Container {
     pub(super) fn id(&self) -> ProcessId {
         identify(self.pid)
     }
+}
+
+/// Whether this test may make a [`Container`]; says so when not.
+pub(super) fn has_user_namespaces() -> bool {
+    let mut command = Command::new("unshare");
+    let made = command
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .status();
+    let made = made.is_ok_and(|status| status.success());
+    if !made {
+        println!("skipped, no user namespaces for this user: make a container");
+    }
+    made
 }
 
 const CONTAINER: &str = r"

@@ -94,21 +94,13 @@ impl<'a> View<'a> {
 
     /// The name by which the process can reach its working directory, if it can.
     fn folder_name(&self, folder: &OwnedFd) -> Option<BString> {
-        let name = self.inner_name(self.target.link("cwd").ok()?)?;
+        let name = inner_name(
+            self.root_name.as_bstr(),
+            self.target.link("cwd").ok()?.as_bstr(),
+        )?;
         let found = self.in_root(name.as_bstr()).ok()?;
         let number = |fd: &OwnedFd| stat::fstat(fd).ok().map(|stat| number_of(&stat));
         (number(&found)? == number(folder)?).then_some(name)
-    }
-
-    /// What the process calls a file that the kernel calls `name`; `None` when it is outside of its root.
-    fn inner_name(&self, name: BString) -> Option<BString> {
-        if self.root_name == "/" {
-            return name.starts_with(b"/").then_some(name);
-        }
-        match name.strip_prefix(self.root_name.as_slice())? {
-            b"" => Some("/".into()),
-            rest => rest.starts_with(b"/").then(|| rest.into()),
-        }
     }
 
     fn in_root(&self, path: &BStr) -> Result<OwnedFd, Errno> {
@@ -123,7 +115,7 @@ impl<'a> View<'a> {
     pub(super) fn name_of(&self, file: &OwnedFd) -> Result<BString, Errno> {
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         let name = into_bytes(fcntl::readlink(link.as_str())?);
-        Ok(self.inner_name(name.clone()).unwrap_or(name))
+        Ok(inner_name(self.root_name.as_bstr(), name.as_bstr()).unwrap_or(name))
     }
 
     /// Names the reason for an error at a path.
@@ -234,6 +226,18 @@ fn push_names(names: &mut Vec<BString>, path: &BStr) {
 impl AsFd for View<'_> {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.root.as_fd()
+    }
+}
+
+/// What a process whose root the kernel calls `root` calls a file that the kernel calls `name`; `None` when the
+/// file is outside of that root. Only chroot(2) gives a root another name than `/`: a container's is its own.
+pub(super) fn inner_name(root: &BStr, name: &BStr) -> Option<BString> {
+    if root == "/" {
+        return name.starts_with(b"/").then(|| name.into());
+    }
+    match name.strip_prefix(root.as_bytes())? {
+        b"" => Some("/".into()),
+        rest => rest.starts_with(b"/").then(|| rest.into()),
     }
 }
 

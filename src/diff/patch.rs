@@ -332,6 +332,7 @@ mod tests {
     use super::*;
     use crate::object::{HashKind, blob_id};
 
+    #[expect(clippy::unnecessary_wraps, reason = "a side of a change is optional")]
     fn blob(mode: FileMode, content: &[u8]) -> Option<Blob> {
         let id = blob_id(HashKind::Sha1, content).unwrap();
         let content = content.to_vec();

@@ -189,7 +189,7 @@ mod tests {
             marked
                 .iter()
                 .filter(|line| keep(line.starts_with('+')))
-                .map(|line| format!("{}\n", &line[1..]))
+                .flat_map(|line| [&line[1..], "\n"])
                 .collect()
         };
         let (old, new) = (text(&|changed| !changed), text(&|_| true));

@@ -4,13 +4,6 @@
 //! directions, in every format; then all of them together as one large change with `git diff`; then the
 //! patch is applied. Trees of published packages follow where they can be fetched.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking and says on stderr what it skipped"
-)]
-
 use kdbg::diff::{
     Abbreviation, Change, FileCount, Limits, PatchOptions, Terminator, write_name_only,
     write_name_status, write_numstat, write_patch, write_shortstat, write_stat,

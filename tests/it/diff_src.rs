@@ -1,11 +1,5 @@
 //! `kdbg diff-src` as a user runs it: a real process, a real repository, git as the oracle.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking and says what it skipped"
-)]
-
 use std::{
     fs::{self, File},
     os::unix::{
@@ -925,8 +919,15 @@ fn a_server_in_namespaces_of_its_own_is_compared_from_its_own_root() {
     ])
     .output()
     .unwrap();
+    let processes = kdbg(&["ps", &format!("pid/{inner}"), "-o", "json"])
+        .output()
+        .unwrap();
     outer.kill().unwrap();
     outer.wait().unwrap();
+    let processes: serde_json::Value = serde_json::from_slice(&processes.stdout).unwrap();
+    assert_eq!(processes["processes"][0]["folder"], "/");
+    assert_eq!(processes["processes"][0]["executable"], "/bin/sleep");
+    assert_eq!(processes["processes"][0]["inner_pid"], 1);
     assert_eq!(
         (output.status.code(), text(&output.stdout).as_str()),
         (Some(1), "D\tservices/shop/lib/b.py\n"),

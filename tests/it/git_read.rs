@@ -1,10 +1,5 @@
 //! Reading repositories that the real git made, compared with what the real git says about them.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "what the tests share fails by panicking, as they do"
-)]
-
 mod fetch;
 mod fixture;
 mod hostile;

@@ -1,7 +1,5 @@
 //! `kdbg ps` on real trees of processes: which one is chosen, and why.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},

@@ -2,7 +2,7 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 
 use super::*;
 use crate::{
-    agent::testing::{Running, ask, is_root, ourselves},
+    agent::testing::{Running, ask, has_user_namespaces, identify, is_root, ourselves},
     protocol::message::{Cause, Request},
 };
 
@@ -263,7 +263,7 @@ fn a_process_that_protects_itself_is_told_from_one_that_does_not() {
 
 #[test]
 fn a_process_in_a_child_namespace_is_below_us() {
-    if !is_root("unshare a user namespace") {
+    if !has_user_namespaces() {
         return;
     }
     let running = Running::start(Command::new("unshare").args([
@@ -275,6 +275,44 @@ fn a_process_in_a_child_namespace_is_below_us() {
     ]));
     let target = Target::open(running.id()).unwrap();
     assert_eq!(Denials::of(&target).namespace, UserNamespace::Below);
+}
+
+#[test]
+fn a_stranger_is_told_every_rule() {
+    if nix::unistd::geteuid().is_root() {
+        // Once more, as somebody who may nothing.
+        let name = "agent::access::tests::a_stranger_is_told_every_rule";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .current_dir("/")
+            .uid(1001)
+            .gid(1001)
+            .status();
+        match status {
+            Ok(status) => assert!(status.success()),
+            Err(error) => println!("skipped, another user cannot run this test: {error}"),
+        }
+        return;
+    }
+    let first = identify(1);
+    let failure = ask(&Request::Environment(first)).map(|_| ()).unwrap_err();
+    let Cause::Denied(denial) = failure.cause else {
+        panic!("{failure:?}");
+    };
+    for check in [FailedCheck::Permissions, FailedCheck::Uid, FailedCheck::Gid] {
+        assert!(denial.failed.contains(&check), "{denial:?}");
+    }
+    assert_eq!(denial.target.uids, [0; 4]);
+    let scope = crate::protocol::message::ProcessScope::Tree(1);
+    let processes = ask(&Request::Processes(scope)).unwrap();
+    let processes = processes.rows::<crate::protocol::message::Process>();
+    for reading in [&processes[0].executable, &processes[0].folder] {
+        let cause = match reading {
+            crate::protocol::message::Reading::Unavailable(failure) => &failure.cause,
+            crate::protocol::message::Reading::Known(path) => panic!("{path}"),
+        };
+        assert!(matches!(cause, Cause::Denied(_)), "{cause}");
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn list(path: &Path) -> Collected {
 
 #[test]
 fn a_folder_is_listed_by_name() {
+    use FileKind::{Fifo, File, Folder, Symlink};
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
     fs::write(at(b"b"), "bb").unwrap();
@@ -49,17 +50,7 @@ fn a_folder_is_listed_by_name() {
         ]
     );
     let kinds: Vec<FileKind> = rows.iter().map(|entry| entry.kind).collect();
-    assert_eq!(
-        kinds.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [
-            "file",
-            "file",
-            "file",
-            "named pipe",
-            "folder",
-            "symbolic link"
-        ]
-    );
+    assert_eq!(kinds, [File, File, File, Fifo, Folder, Symlink]);
     assert_eq!(rows[2].size, 2);
     assert_eq!(rows[5].link, Some("no where".into()));
 }

@@ -289,6 +289,7 @@ impl Failure {
     }
 
     /// A failure while doing something to a path.
+    #[must_use]
     pub fn at(verb: &str, path: &BStr, cause: Cause) -> Self {
         Self::new(format!("{verb} `{path}`"), cause)
     }

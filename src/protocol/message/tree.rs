@@ -38,10 +38,11 @@ pub enum TreeRecord {
         root: u32,
         /// What it is; the path is relative to the root.
         entry: Entry,
-        /// Its blob's name, for files and symbolic links when asked for.
+        /// Its blob's name, for files and symbolic links when asked for. A file without one is followed by
+        /// `Unreadable`, which says why.
         id: Option<ObjectId>,
     },
-    /// Something that is there but could not be read.
+    /// Something that is there but could not be read: a root, the names of a folder, the content of a file.
     Unreadable {
         /// Under which root.
         root: u32,
