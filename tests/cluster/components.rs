@@ -37,7 +37,7 @@ async fn kill_each(cluster: &Cluster) -> Result<(), Failure> {
         "coredns",
     ] {
         // brings back what the last round killed
-        let cluster = Cluster::start("kdbg-kill").map(|_| cluster)?;
+        cluster.control(&["up"])?;
         let client = cluster.client().await?;
         let pods: Api<Pod> = Api::default_namespaced(client);
         let never = container(
@@ -55,7 +55,7 @@ async fn kill_each(cluster: &Cluster) -> Result<(), Failure> {
         let waited: Result<(), Failure> = wait_until(
             cluster,
             "a pod that never starts is ready",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             async || {
                 pods.get("never").await?;
                 Ok(Err("it is not".to_owned()))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Failure, Level, Test, check, container, pod, run};
+use crate::harness::{Failure, Level, Test, answering, check, container, pod, run};
 
 /// Starts the image as both users and compares what it says about itself.
 async fn answers(test: &Test, image: &str, port: u16, path: &str) -> Result<(), Failure> {
@@ -14,10 +14,15 @@ async fn answers(test: &Test, image: &str, port: u16, path: &str) -> Result<(), 
     .await?;
     for (tag, uid) in [("user", 1000), ("root", 0)] {
         let name = format!("{image}-{tag}");
-        let mut containers = vec![container("app", &format!("{image}:{tag}"), json!({}))];
-        if image == "php" {
-            containers.push(container("web", "nginx:user", json!({})));
-        }
+        let image_name = format!("{image}:{tag}");
+        let mut containers = if image == "php" {
+            vec![
+                container("app", &image_name, json!({})),
+                container("web", "nginx:user", answering(port, path)),
+            ]
+        } else {
+            vec![container("app", &image_name, answering(port, path))]
+        };
         if tag == "root" && matches!(image, "php" | "nginx") {
             // the master changes to another user for its workers
             containers[0]["securityContext"]["capabilities"]["add"] =
@@ -31,21 +36,21 @@ async fn answers(test: &Test, image: &str, port: u16, path: &str) -> Result<(), 
         let code = format!(
             "import urllib.request as r; print(r.urlopen('http://{address}:{port}{path}', timeout=10).read().decode())"
         );
-        let text = test.python("asker", &code).await?;
+        let reply = test.python("asker", &code).await?;
         let answer: Value =
-            serde_json::from_str(&text).map_err(Failure::of("read the answer as JSON"))?;
+            serde_json::from_str(&reply).map_err(Failure::of("read the answer as JSON"))?;
         check(answer["image"] == image, || {
-            format!("{name} answered {text}")
+            format!("{name} answered {reply}")
         })?;
         match image {
             "nginx" => {}
             // the workers of a master that is root run as nobody
-            "php" if uid == 0 => {
-                check(answer["uid"] == 65534, || format!("{name} answered {text}"))?
-            }
+            "php" if uid == 0 => check(answer["uid"] == 65534, || {
+                format!("{name} answered {reply}")
+            })?,
             _ => check(
                 answer["uid"].to_string().trim_matches('"') == uid.to_string(),
-                || format!("{name} answered {text}"),
+                || format!("{name} answered {reply}"),
             )?,
         }
         for program in ["/bin/sh", "/bin/bash", "/usr/bin/tar", "/usr/bin/env"] {

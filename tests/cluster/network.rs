@@ -1,4 +1,4 @@
-//! What applications rely on in a cluster's network: service links, EndpointSlices, DNS, the addresses of Services.
+//! What applications rely on in a cluster's network: service links, `EndpointSlice`s, DNS, the addresses of Services.
 
 use std::time::Duration;
 

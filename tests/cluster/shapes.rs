@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Failure, Level, check, container, pod, run, wait_until};
+use crate::harness::{Failure, Level, answering, check, container, pod, run, wait_until};
 
 /// All containers see each other's processes; process 1 is the pause container.
 fn share_process_namespace() -> Value {
@@ -38,11 +38,10 @@ fn read_only_root() -> Value {
 
 /// An init container that goes on running beside the application.
 fn sidecar() -> Value {
-    let side = container(
-        "side",
-        "go:user",
-        json!({"restartPolicy": "Always", "env": [{"name": "PORT", "value": "8081"}]}),
-    );
+    let mut side = answering(8081, "/");
+    side["restartPolicy"] = "Always".into();
+    side["env"] = json!([{"name": "PORT", "value": "8081"}]);
+    let side = container("side", "go:user", side);
     pod(
         "with-sidecar",
         &[container("app", "python:user", json!({}))],
@@ -51,17 +50,15 @@ fn sidecar() -> Value {
 }
 
 fn several_containers() -> Value {
-    let on_port = |name: &str, image: &str, port: &str| {
-        container(
-            name,
-            image,
-            json!({"env": [{"name": "PORT", "value": port}]}),
-        )
+    let on_port = |name: &str, image: &str, port: u16| {
+        let mut more = answering(port, "/");
+        more["env"] = json!([{"name": "PORT", "value": port.to_string()}]);
+        container(name, image, more)
     };
     let containers = [
-        on_port("app", "python:user", "8080"),
-        on_port("go", "go:user", "8081"),
-        on_port("node", "node:user", "8082"),
+        on_port("app", "python:user", 8080),
+        on_port("go", "go:user", 8081),
+        on_port("node", "node:user", 8082),
     ];
     pod("several", &containers, json!({}))
 }

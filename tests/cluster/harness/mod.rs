@@ -6,6 +6,6 @@ mod test;
 mod wait;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use pod::{Phase, container, pod, waiting_reason};
+pub(crate) use pod::{Phase, answering, container, pod, waiting_reason};
 pub(crate) use test::{Level, Test, run};
 pub(crate) use wait::{Failure, check, wait_until};

@@ -25,6 +25,11 @@ pub(crate) fn container(name: &str, image: &str, more: Value) -> Value {
     container
 }
 
+/// Returns what makes a container ready only when it answers on a port. Without it a container is ready when it has started.
+pub(crate) fn answering(port: u16, path: &str) -> Value {
+    json!({"readinessProbe": {"httpGet": {"path": path, "port": port}, "periodSeconds": 1, "failureThreshold": 60}})
+}
+
 /// Returns a pod labelled `app: NAME`. Fields of `more` are added to its spec or replace what stands there.
 pub(crate) fn pod(name: &str, containers: &[Value], more: Value) -> Value {
     // Every image ends at once when it is told to; a longer grace would only hide one that does not.
@@ -82,7 +87,7 @@ impl Phase {
                     )
                 )
             })
-            .map(|waiting| format!("{:?}", waiting));
+            .map(|waiting| format!("{waiting:?}"));
         Self { ready, hopeless }
     }
 }
@@ -116,26 +121,34 @@ pub(crate) fn waiting_reason(pod: &Pod) -> Option<&str> {
 
 /// Returns one line about a pod: its phase and the state of each container.
 pub(crate) fn describe(pod: &Pod) -> String {
-    let mut line = pod
+    let phase = pod
         .status
         .as_ref()
         .and_then(|status| status.phase.clone())
         .unwrap_or_else(|| "no phase".to_owned());
-    for condition in pod
+    let conditions = pod
         .status
         .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-    {
-        if condition.type_ == "PodScheduled" && condition.status != "True" {
-            line.push_str(&format!(
-                ", not scheduled: {}",
+        .flat_map(|status| status.conditions.iter().flatten());
+    let unscheduled = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status != "True")
+        .map(|condition| {
+            format!(
+                "not scheduled: {}",
                 condition.message.clone().unwrap_or_default()
-            ));
-        }
-    }
-    for container in statuses(pod) {
-        let state = serde_json::to_string(&container.state).unwrap_or_default();
-        line.push_str(&format!(", {} {state}", container.name));
-    }
-    line
+            )
+        });
+    let containers = statuses(pod).map(|container| {
+        format!(
+            "{} {}",
+            container.name,
+            serde_json::to_string(&container.state).unwrap_or_default()
+        )
+    });
+    [phase]
+        .into_iter()
+        .chain(unscheduled)
+        .chain(containers)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

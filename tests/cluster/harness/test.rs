@@ -18,9 +18,9 @@ use super::pod::{Phase, describe};
 use super::wait::{Failure, wait_until};
 
 /// No test takes longer, whatever happens.
-const TEST_LIMIT: Duration = Duration::from_secs(180);
+const TEST_LIMIT: Duration = Duration::from_mins(3);
 /// How long a pod may take to start, with a machine that does several other things.
-pub(crate) const POD_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const POD_LIMIT: Duration = Duration::from_mins(1);
 
 /// The Pod Security level that a namespace enforces.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +140,7 @@ impl Test {
         wait_until(
             &self.cluster,
             "the namespace is gone",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             async || {
                 Ok(match namespaces.get_opt(&self.namespace).await? {
                     None => Ok(()),

@@ -17,13 +17,9 @@ impl Failure {
     /// Returns a function for `map_err` that says what could not be done.
     pub(crate) fn of<E: std::error::Error>(operation: &str) -> impl FnOnce(E) -> Self {
         move |error| {
-            let mut message = format!("cannot {operation}: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                message.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
-            Self(message)
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let chain: String = causes.map(|cause| format!(": {cause}")).collect();
+            Self(format!("cannot {operation}: {error}{chain}"))
         }
     }
 }
