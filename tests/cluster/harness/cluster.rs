@@ -36,6 +36,8 @@ impl Cluster {
 
     /// Brings up a cluster of this name with nothing in it; for a test that breaks its cluster.
     pub(crate) fn start(name: &str) -> Result<Self, Failure> {
+        // what an interrupted test has left is not what this one starts with
+        script("cluster", &["--name", name, "down"])?;
         script("cluster", &["--name", name, "up"])?;
         Ok(Self {
             kubeconfig: kubeconfig_of(name)?,

@@ -18,8 +18,10 @@ impl Failure {
     pub(crate) fn of<E: std::error::Error>(operation: &str) -> impl FnOnce(E) -> Self {
         move |error| {
             let causes = std::iter::successors(error.source(), |cause| cause.source());
-            let chain: String = causes.map(|cause| format!(": {cause}")).collect();
-            Self(format!("cannot {operation}: {error}{chain}"))
+            let chain: Vec<String> = std::iter::once(error.to_string())
+                .chain(causes.map(ToString::to_string))
+                .collect();
+            Self(format!("cannot {operation}: {}", chain.join(": ")))
         }
     }
 }
