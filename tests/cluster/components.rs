@@ -40,12 +40,13 @@ async fn kill_each(cluster: &Cluster) -> Result<(), Failure> {
         cluster.control(&["up"])?;
         let client = cluster.client().await?;
         let pods: Api<Pod> = Api::default_namespaced(client);
+        let name = format!("never-{component}");
         let never = container(
             "app",
             "no-such-image:1",
             json!({"imagePullPolicy": "Never"}),
         );
-        let never = serde_json::from_value(pod("never", &[never], json!({})))
+        let never = serde_json::from_value(pod(&name, &[never], json!({})))
             .expect("the test writes a valid object");
         pods.create(&kube::api::PostParams::default(), &never)
             .await?;
@@ -57,7 +58,7 @@ async fn kill_each(cluster: &Cluster) -> Result<(), Failure> {
             "a pod that never starts is ready",
             Duration::from_mins(1),
             async || {
-                pods.get("never").await?;
+                pods.get(&name).await?;
                 Ok(Err("it is not".to_owned()))
             },
         )
