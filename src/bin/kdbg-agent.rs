@@ -1,2 +1,40 @@
-//! x
-fn main(){}
+//! The half of kdbg that runs beside the target; `kdbg` starts it and talks to it over its standard streams.
+
+use std::{fs::File, io::Write as _, os::fd::AsFd as _, process::ExitCode};
+
+use kdbg::{
+    agent::{Ended, serve},
+    protocol::{Hello, VERSION},
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [command] if command == "serve" => match converse() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(ended) => say(&ended.to_string(), ExitCode::from(5)),
+        },
+        [flag] if flag == "--version" => say(
+            &format!("kdbg-agent {} (protocol {VERSION})", Hello::ours().name()),
+            ExitCode::SUCCESS,
+        ),
+        _ => say(
+            "kdbg-agent is started by kdbg; usage: kdbg-agent serve | --version",
+            ExitCode::from(2),
+        ),
+    }
+}
+
+fn converse() -> Result<(), Ended> {
+    // Of their own, without the buffering and the locks of std's handles.
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    serve(input, output)
+}
+
+/// Standard output is the pipe, so everything for people goes to standard error.
+fn say(message: &str, code: ExitCode) -> ExitCode {
+    // Nobody may be left to read it.
+    let _ = writeln!(std::io::stderr(), "{message}");
+    code
+}

@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! The program that a person runs.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kdbg::cli::main()
+}

@@ -1,1 +1,20 @@
-//! x
+//! Integration tests that need no cluster: the real programs, real processes, real git.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, what tests share too, and says on stderr what it skipped"
+)]
+
+mod diff_oracle;
+mod diff_src;
+mod env;
+mod files;
+mod generated;
+mod git_read;
+mod ps;
+mod running;
+mod session;
+mod snapshot;
+mod support;

@@ -1,0 +1,29 @@
+//! The half that runs beside the target: threads and blocking I/O, nothing else.
+//!
+//! One file a probe. A probe takes a request apart, reads the kernel, and writes its answer to an
+//! [`Output`]; it knows neither frames nor the pipe. The agent never writes to the target's file system,
+//! never stops or signals a process, and exits by itself (see `serve`).
+
+mod access;
+mod environ;
+mod file_system;
+mod list;
+mod net;
+mod open_files;
+mod output;
+mod probe;
+mod proc_file;
+mod processes;
+mod read;
+mod serve;
+mod sockets;
+mod status;
+mod target;
+#[cfg(test)]
+mod testing;
+mod view;
+mod walk;
+
+pub use output::{Answer, Output, Records, Stop};
+pub use probe::answer;
+pub use serve::{Ended, serve};

@@ -1,0 +1,24 @@
+//! Which probe answers which request.
+
+use super::{Answer, Output, environ, list, open_files, proc_file, processes, read, sockets, walk};
+use crate::protocol::message::Request;
+
+/// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
+///
+/// Blocks until all is sent. Needs nothing but the thread it runs in (a walk adds its own, which end with
+/// it), so that a thread whose user was switched by `setfsuid` sees what that user may see.
+pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
+    match request {
+        Request::Processes(scope) => processes::answer(*scope, output),
+        Request::Environment(process) => environ::answer(*process, output),
+        Request::Walk(walk) => walk::answer(walk, output),
+        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), output),
+        Request::List { process, path } => list::answer(*process, path.as_ref(), output),
+        Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
+        Request::OpenFiles(process) => open_files::answer(*process, output),
+        Request::Sockets(process) => sockets::answer(*process, output),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What was typed, and everything that a person sees of a run as a whole: the printer, the errors with
+//! their hints, and the exit codes.
+
+pub mod args;
+pub mod error;
+pub mod exit;
+pub mod printer;
+pub mod progress;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    args::{Cli, Command},
+    error::CommandError,
+    exit::ExitStatus,
+    printer::Printer,
+};
+use crate::commands;
+
+/// How long work that cannot be interrupted may go on after an interruption.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let mut printer = Printer::new(&cli.global);
+    start_log(&cli.global, &printer);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return ExitCode::from(report(&printer, &CommandError::internal(error))),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = run(cli.command, &mut printer) => result,
+            status = interrupted() => Ok(status),
+        }
+    });
+    // Long enough for a fetch to end its git; a read of a dead file system must not keep the program alive.
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    let code = match result.and_then(|status| printer.finish().map(|()| status)) {
+        Ok(status) => status.code(),
+        Err(error) => report(&printer, &error),
+    };
+    ExitCode::from(code)
+}
+
+async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    match command {
+        Command::Ps(args) => commands::ps::run(args, printer).await,
+        Command::Env(args) => commands::env::run(args, printer).await,
+        Command::Ls(args) => commands::ls::run(args, printer).await,
+        Command::Cat(args) => commands::cat::run(args, printer).await,
+        Command::Pull(args) => commands::pull::run(args, printer).await,
+        Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
+        Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
+        Command::Completions(args) => commands::completions::run(&args, printer),
+        Command::Man(args) => commands::man::run(&args, printer),
+    }
+}
+
+/// Resolves when the user, or whoever runs this program, wants it to stop.
+async fn interrupted() -> ExitStatus {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => ExitStatus::Interrupted,
+        _ = terminate.recv() => ExitStatus::Terminated,
+    }
+}
+
+/// clap's own errors, help and version; its codes for them are 2 and 0.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done when even this cannot be printed.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(ExitStatus::Usage.code())
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Prints an error with its hints and answers the exit code that it asks for.
+fn report(printer: &Printer, error: &CommandError) -> u8 {
+    if error.is_broken_pipe() {
+        // Whoever read the output has seen enough of it.
+        return ExitStatus::Complete.code();
+    }
+    printer.error(error);
+    error.exit_status().code()
+}
+
+fn start_log(global: &args::Global, printer: &Printer) {
+    let level = match global.verbose {
+        0 => "warn",
+        1 => "kdbg=info",
+        2 => "kdbg=debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KDBG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(printer.colours_errors())
+        .init();
+}

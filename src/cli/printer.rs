@@ -1,0 +1,121 @@
+//! The one way out: data to standard output, everything else to standard error.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, IsTerminal as _, Write},
+    os::fd::AsFd as _,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use super::{
+    args::{ColorWhen, Global},
+    error::CommandError,
+    progress::Progress,
+};
+
+/// Owns standard output and standard error.
+pub struct Printer {
+    /// Bytes go out as they are: a stream that strips colours would also strip NUL and what is no UTF-8.
+    stdout: BufWriter<io::Stdout>,
+    stdout_colours: bool,
+    stderr_choice: ColorChoice,
+    quiet: bool,
+    progress: bool,
+}
+
+impl Printer {
+    /// A printer for what was asked on the command line.
+    pub fn new(global: &Global) -> Self {
+        let choice = |automatic: ColorChoice| match global.color {
+            ColorWhen::Auto => automatic,
+            ColorWhen::Always => ColorChoice::Always,
+            ColorWhen::Never => ColorChoice::Never,
+        };
+        let stdout_choice = choice(AutoStream::choice(&io::stdout()));
+        let stderr_choice = choice(AutoStream::choice(&io::stderr()));
+        Self {
+            stdout: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            stdout_colours: stdout_choice != ColorChoice::Never,
+            stderr_choice,
+            quiet: global.quiet,
+            progress: !global.quiet && global.verbose == 0 && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Where data goes. It is buffered; [`Self::finish`] writes the rest.
+    pub fn data(&mut self) -> &mut dyn Write {
+        &mut self.stdout
+    }
+
+    /// Standard output as it is, for bytes that must arrive unchanged: [`Self::data`] may strip colours.
+    pub fn bytes(&mut self) -> Result<File, CommandError> {
+        self.finish()?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
+        Ok(stdout.map_err(CommandError::output)?.into())
+    }
+
+    /// Whether data may carry colours.
+    pub const fn colours_data(&self) -> bool {
+        self.stdout_colours
+    }
+
+    /// Whether messages may carry colours.
+    pub fn colours_errors(&self) -> bool {
+        self.stderr_choice != ColorChoice::Never
+    }
+
+    /// The width of the terminal that data goes to; `None` when it goes elsewhere.
+    pub fn width(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+    }
+
+    /// Writes a value as JSON, indented, with a newline.
+    pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), CommandError> {
+        serde_json::to_writer_pretty(&mut self.stdout, value)
+            .map_err(|error| CommandError::output(error.into()))?;
+        self.stdout.write_all(b"\n").map_err(CommandError::output)
+    }
+
+    /// Writes what is still buffered.
+    pub fn finish(&mut self) -> Result<(), CommandError> {
+        self.stdout.flush().map_err(CommandError::output)
+    }
+
+    /// Says something that explains the data, unless told to be quiet.
+    pub fn note(&self, message: &str) {
+        if !self.quiet {
+            self.message("note", AnsiColor::Cyan.on_default(), message);
+        }
+    }
+
+    /// Says something that the user should act on.
+    pub fn warning(&self, message: &str) {
+        self.message("warning", AnsiColor::Yellow.on_default().bold(), message);
+    }
+
+    /// Prints an error and its hints.
+    pub fn error(&self, error: &CommandError) {
+        self.message(
+            "error",
+            AnsiColor::Red.on_default().bold(),
+            &error.to_string(),
+        );
+        for hint in error.all_hints() {
+            self.message("hint", AnsiColor::Cyan.on_default().bold(), hint);
+        }
+    }
+
+    fn message(&self, label: &str, style: Style, message: &str) {
+        let mut stderr = AutoStream::new(io::stderr(), self.stderr_choice).lock();
+        let message = crate::render::safe_lines(message);
+        // Without a standard error there is nobody to tell.
+        let _ = writeln!(stderr, "{style}{label}{style:#}: {message}");
+    }
+
+    /// Shows what is going on once it has taken a second, on a terminal only. Ends when it is dropped.
+    pub fn progress(&self, doing: impl Into<String>) -> Progress {
+        Progress::start(doing.into(), self.progress)
+    }
+}

@@ -1,0 +1,26 @@
+//! `kdbg completions`: what a shell needs to complete the command line.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::cli::{args::Cli, error::CommandError, exit::ExitStatus, printer::Printer};
+
+/// Arguments of `kdbg completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Runs `kdbg completions`.
+pub fn run(args: &CompletionsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    // Into memory first: clap_complete panics when its writer fails.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "kdbg", &mut script);
+    printer
+        .data()
+        .write_all(&script)
+        .map_err(CommandError::output)?;
+    Ok(ExitStatus::Complete)
+}

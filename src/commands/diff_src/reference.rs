@@ -1,0 +1,223 @@
+//! The side of git: a repository, a commit, its tree.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bstr::{BStr, BString};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    cli::{
+        error::{CommandError, ErrorKind},
+        progress::Progress,
+    },
+    evidence::{
+        comparison::{ReferenceFile, Version},
+        mapping,
+    },
+    git::{self, Commit, FetchOptions, GitError, Repository},
+    object::{HashKind, ObjectId},
+};
+
+/// What should be running.
+pub(super) struct Reference {
+    repository: Arc<Repository>,
+    commit: Commit,
+    /// The ref as the user wrote it, or the name of the default one.
+    spec: String,
+    /// What the user should know of how they were found.
+    pub(super) notices: Vec<String>,
+}
+
+impl Reference {
+    /// Opens the repository, fetching it first when it is a URL, and resolves the ref.
+    pub(super) async fn open(
+        repo: Option<String>,
+        spec: Option<String>,
+        progress: &Progress,
+    ) -> Result<Self, CommandError> {
+        let cancel = CancelOnDrop(Arc::default());
+        let options = FetchOptions {
+            cancel: Arc::clone(&cancel.0),
+            ..FetchOptions::default()
+        };
+        let progress = progress.clone();
+        blocking(move || {
+            let mut notices = Vec::new();
+            let repository = match repo {
+                Some(url) if git::is_url(&url) => {
+                    let mut say = |step: git::Progress| progress.say(describe(&step));
+                    let fetched = git::fetch(&url, &git::default_cache_dir()?, &options, &mut say)?;
+                    notices.extend(fetched.notices);
+                    Repository::open(fetched.path)?
+                }
+                Some(path) => Repository::open(path)?,
+                None => Repository::discover(".")?,
+            };
+            let (spec, full_name) = if let Some(spec) = spec {
+                (spec.clone(), spec)
+            } else {
+                let default = repository.default_ref()?;
+                notices.push(format!(
+                    "the ref is `{}`, {}",
+                    default.name,
+                    default.reason.as_str()
+                ));
+                (default.name, default.full_name)
+            };
+            let commit = repository.resolve(&full_name)?;
+            notices.extend(commit.notice.clone());
+            Ok(Self {
+                repository: Arc::new(repository),
+                commit,
+                spec,
+                notices,
+            })
+        })
+        .await
+    }
+
+    /// The hash that names its objects.
+    pub(super) fn hash_kind(&self) -> HashKind {
+        self.repository.hash_kind()
+    }
+
+    /// The ref and the commit that it is, for people.
+    pub(super) fn name(&self) -> String {
+        if self.commit.id.to_string().starts_with(&self.spec) {
+            return format!("`{}`", self.commit.short_id);
+        }
+        format!("`{}` ({})", self.spec, self.commit.short_id)
+    }
+
+    pub(super) fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    pub(super) const fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    pub(super) fn repository_path(&self) -> &std::path::Path {
+        self.repository.display_path()
+    }
+
+    /// All files of the commit.
+    pub(super) async fn tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {
+        let (repository, commit) = (Arc::clone(&self.repository), self.commit.clone());
+        blocking(move || {
+            let entries = repository.tree(&commit, BStr::new(""))?;
+            Ok(entries
+                .into_iter()
+                .map(|entry| ReferenceFile {
+                    path: entry.path,
+                    version: Version {
+                        mode: entry.mode,
+                        id: entry.id,
+                    },
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// The contents of blobs, in order; one that cannot be read fails alone.
+    pub(super) async fn blobs(
+        &self,
+        ids: Vec<ObjectId>,
+    ) -> Result<Vec<Result<Vec<u8>, GitError>>, CommandError> {
+        let repository = Arc::clone(&self.repository);
+        blocking(move || Ok(repository.read_blobs(&ids))).await
+    }
+
+    /// Fails when the commit has nothing at a path that the user named.
+    pub(super) fn require_folder(
+        &self,
+        tree: &[ReferenceFile],
+        folder: &BStr,
+    ) -> Result<(), CommandError> {
+        if folder.is_empty()
+            || tree
+                .iter()
+                .any(|file| mapping::strip(file.path.as_ref(), folder).is_some())
+        {
+            return Ok(());
+        }
+        // Asked again for its error, which knows names that are near.
+        let path: BString = folder.into();
+        match self.repository.tree(&self.commit, path.as_ref()) {
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// How far a fetch is, in words.
+fn describe(step: &git::Progress) -> String {
+    match step {
+        git::Progress::Waiting => {
+            "waiting for another kdbg that fetches the same repository".to_owned()
+        }
+        git::Progress::Step {
+            phase,
+            done,
+            total: Some(total),
+            ..
+        } => {
+            format!(
+                "fetching the repository: {}, {done} of {total}",
+                phase.as_str()
+            )
+        }
+        git::Progress::Step { phase, done, .. } => {
+            format!("fetching the repository: {}, {done}", phase.as_str())
+        }
+        _ => "fetching the repository".to_owned(),
+    }
+}
+
+/// Runs git work where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, CommandError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result.map_err(CommandError::from),
+        Err(error) => Err(CommandError::internal(error)),
+    }
+}
+
+/// Tells a fetch to stop when the command is interrupted.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl From<GitError> for CommandError {
+    fn from(error: GitError) -> Self {
+        let kind = match &error {
+            GitError::NoSuchPath { .. }
+            | GitError::NotARepository { .. }
+            | GitError::NotInRepository { .. }
+            | GitError::EmptyRepository { .. }
+            | GitError::UnknownRef { .. }
+            | GitError::AmbiguousRemote { .. }
+            | GitError::AmbiguousId { .. }
+            | GitError::Unresolvable { .. }
+            | GitError::NotATree { .. }
+            | GitError::PathNotInTree { .. }
+            | GitError::TransportRefused { .. }
+            | GitError::InvalidUrl { .. } => ErrorKind::Usage,
+            GitError::MissingObject { .. }
+            | GitError::CorruptObject { .. }
+            | GitError::ObjectTooLarge { .. } => ErrorKind::Incomplete,
+            _ => ErrorKind::Unreachable,
+        };
+        let hints = error.hints();
+        Self::new(kind, error).hints(hints)
+    }
+}

@@ -1,0 +1,8 @@
+//! Conclusions from facts: pure functions, no I/O. Most tests live here.
+
+pub mod choice;
+pub mod comparison;
+pub mod environment;
+pub mod mapping;
+pub mod redact;
+pub mod roots;

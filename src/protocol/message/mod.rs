@@ -1,0 +1,384 @@
+//! What client and agent say: requests, and the shape of each answer.
+//!
+//! Messages are [postcard](https://postcard.jamesmunns.com/wire-format) inside frames. A list travels as
+//! data frames that each hold a `Vec` of records, so that the first rows arrive before the last were found.
+//! Paths, arguments and environments are bytes, as the kernel has them; only a renderer makes text of them.
+//!
+//! Append enum variants, never reorder them; golden-bytes tests below hold their place.
+
+mod failure;
+mod file;
+mod process;
+mod socket;
+mod tree;
+
+use bstr::BString;
+use serde::{Deserialize, Serialize};
+
+pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
+pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use process::{Credentials, Process, ProcessId, ProcessScope};
+pub use socket::{Address, Protocol, Socket, SocketState};
+pub use tree::{Skip, TreeRecord, WalkRequest};
+
+/// What a client asks of an agent. Each opens one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Which processes there are. Data: `Vec<Process>`.
+    Processes(ProcessScope),
+    /// The environment block of a process. Data: the bytes of `/proc/PID/environ`.
+    Environment(ProcessId),
+    /// The files below folders. Data: `Vec<TreeRecord>`.
+    Walk(WalkRequest),
+    /// One file. Head: [`FileHead`]; data and holes: its content; trailer: [`FileTail`].
+    ReadFile {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+    },
+    /// A folder, or one file. Head: [`Entry`] of the path itself; data: `Vec<Entry>` of a folder's entries.
+    List {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+    },
+    /// A file of `/proc/PID`. Data: its bytes.
+    ProcFile {
+        /// Of which process.
+        process: ProcessId,
+        /// Which file.
+        file: ProcFile,
+    },
+    /// What the process holds open. Data: `Vec<OpenFile>`.
+    OpenFiles(ProcessId),
+    /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
+    Sockets(ProcessId),
+}
+
+impl Request {
+    /// What is asked for, to follow `the request to`.
+    #[must_use]
+    pub const fn doing(&self) -> &'static str {
+        match self {
+            Self::Processes(_) => "list the processes",
+            Self::Environment(_) => "read the environment",
+            Self::Walk(_) => "walk the running tree",
+            Self::ReadFile { .. } => "read a file",
+            Self::List { .. } => "list a folder",
+            Self::ProcFile { .. } => "read a file of /proc",
+            Self::OpenFiles(_) => "list the open files",
+            Self::Sockets(_) => "list the sockets",
+        }
+    }
+}
+
+/// The files of `/proc/PID` that are passed on as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProcFile {
+    /// `cgroup`
+    Cgroup,
+    /// `limits`
+    Limits,
+    /// `maps`
+    Maps,
+    /// `mountinfo`
+    Mountinfo,
+    /// `status`
+    Status,
+}
+
+impl ProcFile {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Cgroup,
+        Self::Limits,
+        Self::Maps,
+        Self::Mountinfo,
+        Self::Status,
+    ];
+
+    /// Its name in `/proc/PID`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Limits => "limits",
+            Self::Maps => "maps",
+            Self::Mountinfo => "mountinfo",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// Encodes a message.
+#[must_use]
+pub fn to_bytes<T: Serialize>(message: &T) -> Vec<u8> {
+    // These types hold no map, float or unsized sequence: nothing that postcard refuses.
+    postcard::to_stdvec(message).unwrap_or_default()
+}
+
+/// Decodes a message; `None` when the bytes are not one, or more than one.
+#[must_use]
+pub fn from_bytes<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Some(message),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{HashKind, ObjectId};
+
+    /// What a message looks like on the wire; a changed byte is a changed protocol.
+    fn golden<T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug>(
+        message: T,
+        bytes: &[u8],
+    ) {
+        assert_eq!(to_bytes(&message), bytes, "{message:?}");
+        assert_eq!(from_bytes::<T>(bytes), Some(message));
+    }
+
+    const PROCESS: ProcessId = ProcessId {
+        pid: 300,
+        started: 5,
+    };
+
+    fn entry() -> Entry {
+        Entry {
+            path: "a".into(),
+            kind: FileKind::Symlink,
+            permissions: 0o777,
+            uid: 1,
+            gid: 2,
+            size: 3,
+            modified: -1,
+            changed: 1,
+            link: Some("b".into()),
+        }
+    }
+
+    const ENTRY: [u8; 12] = [1, b'a', 2, 255, 3, 1, 2, 3, 1, 2, 1, 1];
+
+    #[test]
+    fn requests_have_these_bytes() {
+        golden(Request::Processes(ProcessScope::All), &[0, 0]);
+        golden(Request::Processes(ProcessScope::Tree(7)), &[0, 1, 7]);
+        golden(Request::Environment(PROCESS), &[1, 172, 2, 5]);
+        golden(
+            Request::Walk(WalkRequest {
+                process: PROCESS,
+                roots: vec!["/r".into()],
+                hash: Some(HashKind::Sha256),
+                hash_limit: 9,
+                leave_out: vec!["x".into()],
+            }),
+            &[2, 172, 2, 5, 1, 2, b'/', b'r', 1, 1, 9, 1, 1, b'x'],
+        );
+        golden(
+            Request::ReadFile {
+                process: PROCESS,
+                path: "p".into(),
+            },
+            &[3, 172, 2, 5, 1, b'p'],
+        );
+        golden(
+            Request::List {
+                process: PROCESS,
+                path: "p".into(),
+            },
+            &[4, 172, 2, 5, 1, b'p'],
+        );
+        for (number, file) in (0..).zip(ProcFile::ALL) {
+            golden(
+                Request::ProcFile {
+                    process: PROCESS,
+                    file,
+                },
+                &[5, 172, 2, 5, number],
+            );
+        }
+        golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
+        golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
+    }
+
+    #[test]
+    fn files_have_these_bytes() {
+        let with_link: Vec<u8> = ENTRY.iter().copied().chain([b'b']).collect();
+        golden(FileHead { entry: entry() }, &with_link);
+        golden(
+            FileTail {
+                length: 200,
+                size: 1,
+                changed: true,
+            },
+            &[200, 1, 1, 1],
+        );
+        let open = OpenFile {
+            descriptor: 3,
+            name: Reading::Known("f".into()),
+            entry: None,
+            deleted: true,
+            position: 4,
+            flags: 5,
+        };
+        golden(open, &[3, 0, 1, b'f', 0, 1, 4, 5]);
+    }
+
+    #[test]
+    fn rows_of_a_tree_have_these_bytes() {
+        golden(
+            TreeRecord::Root {
+                root: 1,
+                path: "/r".into(),
+            },
+            &[0, 1, 2, b'/', b'r'],
+        );
+        let mut bytes = vec![1, 0];
+        bytes.extend(ENTRY);
+        bytes.extend([b'b', 1, 0]);
+        bytes.extend([7; 20]);
+        golden(
+            TreeRecord::Entry {
+                root: 0,
+                entry: entry(),
+                id: Some(ObjectId::Sha1([7; 20])),
+            },
+            &bytes,
+        );
+        let failure = Failure::new("x", Cause::NotFound);
+        golden(
+            TreeRecord::Unreadable {
+                root: 0,
+                path: "p".into(),
+                failure,
+            },
+            &[2, 0, 1, b'p', 1, b'x', 3],
+        );
+        for (skip, bytes) in [
+            (
+                Skip::PseudoFileSystem("proc".to_owned()),
+                &[0, 4, b'p', b'r', b'o', b'c'][..],
+            ),
+            (Skip::OtherRoot(2), &[1, 2]),
+            (Skip::LeftOut, &[2]),
+        ] {
+            let expected: Vec<u8> = [3, 0, 1, b'p']
+                .into_iter()
+                .chain(bytes.iter().copied())
+                .collect();
+            golden(
+                TreeRecord::Skipped {
+                    root: 0,
+                    path: "p".into(),
+                    skip,
+                },
+                &expected,
+            );
+        }
+    }
+
+    #[test]
+    fn failures_have_these_bytes() {
+        let identity = Identity {
+            uids: [1, 2, 3, 4],
+            gids: [5, 6, 7, 8],
+            capabilities: Capabilities(9),
+        };
+        let denial = Denial {
+            reader: identity.clone(),
+            target: identity,
+            failed: vec![
+                FailedCheck::Uid,
+                FailedCheck::Gid,
+                FailedCheck::Dumpable,
+                FailedCheck::Capabilities(Capabilities(1)),
+                FailedCheck::UserNamespace,
+                FailedCheck::Permissions,
+                FailedCheck::Yama { scope: 2 },
+            ],
+        };
+        let ids = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        let mut bytes = vec![0, 2];
+        bytes.extend(ids.iter().chain(&ids));
+        bytes.extend([7, 0, 1, 2, 3, 1, 4, 5, 6, 2]);
+        golden(Failure::new("", Cause::Denied(Box::new(denial))), &bytes);
+        for (cause, bytes) in [
+            (Cause::NoSuchProcess { pid: 1 }, &[0, 1][..]),
+            (Cause::Gone(PROCESS), &[1, 172, 2, 5]),
+            (Cause::NotFound, &[3]),
+            (Cause::NotAFolder(FileKind::Fifo), &[4, 3]),
+            (Cause::NotAFile(FileKind::CharacterDevice), &[5, 6]),
+            (Cause::LinkLoop, &[6]),
+            (Cause::Io { errno: 5 }, &[7, 10]),
+            (Cause::KeepsChanging, &[8]),
+            (Cause::TooLarge { size: 2, limit: 1 }, &[9, 2, 1]),
+            (Cause::CollisionAttack, &[10]),
+            (Cause::Cancelled, &[11]),
+            (Cause::Busy, &[12]),
+            (Cause::BadRequest, &[13]),
+            (Cause::Unparsable, &[14]),
+        ] {
+            let expected: Vec<u8> = std::iter::once(0).chain(bytes.iter().copied()).collect();
+            golden(Failure::new("", cause), &expected);
+        }
+    }
+
+    #[test]
+    fn processes_and_sockets_have_these_bytes() {
+        let process = Process {
+            id: PROCESS,
+            parent: 1,
+            inner_pid: 2,
+            state: b'S',
+            name: "n".into(),
+            credentials: Credentials {
+                uids: [1; 4],
+                gids: [2; 4],
+            },
+            started_at: 3,
+            threads: 4,
+            resident: 5,
+            arguments: vec!["a".into(), "".into()],
+            arguments_cut: false,
+            executable: Reading::Known("e".into()),
+            folder: Reading::Unavailable(Failure::new("", Cause::Busy)),
+            listening: Reading::Known(vec![Address {
+                protocol: Protocol::Udp,
+                address: ([1, 2, 3, 4], 80).into(),
+            }]),
+        };
+        golden(
+            process,
+            &[
+                172, 2, 5, 1, 2, b'S', 1, b'n', 1, 1, 1, 1, 2, 2, 2, 2, 6, 4, 5, 2, 1, b'a', 0, 0,
+                0, 1, b'e', 1, 0, 12, 0, 1, 1, 0, 1, 2, 3, 4, 80,
+            ],
+        );
+        let socket = Socket {
+            protocol: Protocol::Tcp,
+            near: Some(([127, 0, 0, 1], 1).into()),
+            far: None,
+            path: None,
+            state: Some(SocketState::CloseWait),
+            unread: 1,
+            unsent: 2,
+            inode: 3,
+            descriptor: Some(4),
+        };
+        golden(
+            socket,
+            &[0, 1, 0, 127, 0, 0, 1, 1, 0, 0, 1, 7, 1, 2, 3, 1, 4],
+        );
+    }
+
+    #[test]
+    fn bytes_behind_a_message_are_no_message() {
+        assert_eq!(from_bytes::<ProcessScope>(&[0, 0]), None);
+        assert_eq!(from_bytes::<ProcessScope>(&[]), None);
+        assert_eq!(from_bytes::<ProcessScope>(&[9]), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! The only unsafe code: system calls that nix does not offer.
+//!
+//! Each call is wrapped once, as narrowly as it is needed, in a function that is safe to call.
+
+#[cfg(target_os = "linux")]
+mod folder;
+
+#[cfg(target_os = "linux")]
+pub use folder::{NameKind, Names, read_names};
