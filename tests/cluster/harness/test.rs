@@ -100,10 +100,12 @@ pub(crate) async fn run(
 impl Test {
     async fn create(cluster: Cluster, name: &str, level: Level) -> Result<Self, Failure> {
         let client = cluster.client().await?;
+        // by this scripts/test-cluster finds what its own run has left, beside other runs
+        let run = std::env::var("KDBG_TEST_RUN").unwrap_or_else(|_| "none".to_owned());
         let namespace: Namespace = from_json(json!({
             "metadata": {
                 "generateName": format!("t-{name}-"),
-                "labels": {"kdbg.test": "true", "pod-security.kubernetes.io/enforce": level.name()},
+                "labels": {"kdbg.test-run": run, "pod-security.kubernetes.io/enforce": level.name()},
             }
         }));
         let created = Api::all(client.clone())
