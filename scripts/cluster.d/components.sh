@@ -31,6 +31,7 @@ node_init() {
 # launch COMPONENT COMMAND…: starts a program inside the node and writes down its pid (as the node counts) and start time.
 launch() {
   local component=$1
+  printf '%s\0' "$@" >"$STATE/run/$component.command"
   # The single quotes are meant: all of this is evaluated inside the node.
   # shellcheck disable=SC2016
   in_node bash -c '
@@ -39,9 +40,16 @@ launch() {
     for procs in /sys/fs/cgroup/node/cgroup.procs /sys/fs/cgroup/*/node/cgroup.procs; do
       if [[ -e $procs ]]; then echo $$ >"$procs"; fi
     done
-    setsid "$@" </dev/null >"$state/log/$component.log" 2>&1 &
+    setsid "$@" </dev/null >>"$state/log/$component.log" 2>&1 &
     echo "$! $(awk "{ print \$22 }" /proc/$!/stat)" >"$state/run/$component.pid"
   ' launch "$STATE" "$@" 9>&- || fail "$component" "could not be started"
+}
+
+# relaunch COMPONENT: starts a dead program with the arguments that it had.
+relaunch() {
+  local words
+  mapfile -d "" -t words <"$STATE/run/$1.command"
+  launch "${words[@]}"
 }
 
 # component_pid COMPONENT: prints its pid inside the node, if it runs.

@@ -40,7 +40,7 @@ install_missing() {
 
 # apt_lists: makes sure that apt knows packages at all; a fresh root or a slim image has no lists.
 apt_lists() {
-  apt-cache show libc6 >/dev/null 2>&1 && return
+  if compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null; then return; fi
   say "reading the package lists"
   apt-get update -qq || die "apt-get update failed" "the host's package sources must be reachable"
 }

@@ -11,7 +11,9 @@ use std::{
 
 use insta::assert_snapshot;
 
-use crate::running::{Running, assert_code, command, idle, is_root, kdbg, python, said, shown};
+use crate::support::running::{
+    Running, assert_code, command, idle, is_root, kdbg, python, said, shown,
+};
 
 /// A process with these variables beside the two that it needs.
 fn with(variables: &[(&str, &[u8])]) -> Running {

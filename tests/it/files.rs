@@ -17,7 +17,7 @@ use std::{
 use insta::{allow_duplicates, assert_snapshot};
 use nix::sys::signal::Signal;
 
-use crate::running::{
+use crate::support::running::{
     HeldUp, Running, SmallDisk, assert_code, command, is_root, kdbg, names, python, said, shown,
 };
 

@@ -18,7 +18,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::running::{
+use crate::support::running::{
     HeldUp, Running, SmallDisk, assert_code, command, idle, is_root, kdbg, names, said, shown,
 };
 

@@ -148,7 +148,7 @@ pub(crate) fn assert_code(output: &Output, code: i32) {
 pub(crate) fn is_root(what: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
-        println!("skipped, not root: {what}");
+        eprintln!("skipped, not root: {what}");
     }
     is_root
 }
@@ -191,7 +191,7 @@ impl SmallDisk {
             .status()
             .unwrap();
         if !mounted.success() {
-            println!("skipped: this container may not mount a tmpfs");
+            eprintln!("skipped: this container may not mount a tmpfs");
             return None;
         }
         Some(Self(folder))

@@ -1,0 +1,93 @@
+//! Waiting with a deadline, and failures that say what was waited for and what the cluster last said about it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::cluster::Cluster;
+
+/// Why a test failed, in words.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// Returns a function for `map_err` that says what could not be done.
+    pub(crate) fn of<E: std::error::Error>(operation: &str) -> impl FnOnce(E) -> Self {
+        move |error| {
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let chain: Vec<String> = std::iter::once(error.to_string())
+                .chain(causes.map(ToString::to_string))
+                .collect();
+            Self(format!("cannot {operation}: {}", chain.join(": ")))
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        Self::of("ask the API server")(error)
+    }
+}
+
+/// Fails with the message when the condition does not hold.
+pub(crate) fn check(holds: bool, message: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Failure::new(message()))
+    }
+}
+
+/// What a look at the cluster found: the thing waited for, or what there is instead.
+pub(crate) type Look<T> = Result<T, String>;
+
+/// Looks again and again until it finds what is waited for.
+///
+/// Ends before the deadline when a program of the cluster is dead: what is waited for will not come then.
+pub(crate) async fn wait_until<T>(
+    cluster: &Cluster,
+    what: &str,
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Result<Look<T>, Failure>,
+) -> Result<T, Failure> {
+    let start = Instant::now();
+    let mut next_health_check = Duration::from_secs(2);
+    loop {
+        // A request may hang as long as the client lets it; the wait may not.
+        let seen = match tokio::time::timeout(Duration::from_secs(5), look()).await {
+            Ok(Ok(Ok(found))) => return Ok(found),
+            Ok(Ok(Err(seen))) => seen,
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => "the API server does not answer within 5 s".to_owned(),
+        };
+        let waited = start.elapsed();
+        if waited > next_health_check || waited > limit {
+            next_health_check = waited + Duration::from_secs(2);
+            let examined = cluster.clone();
+            let broken = tokio::task::spawn_blocking(move || examined.broken())
+                .await
+                .expect("the check does not panic");
+            if let Some(broken) = broken {
+                return Err(Failure::new(format!(
+                    "the cluster broke while waiting until {what}; last seen: {seen}\n{broken}"
+                )));
+            }
+        }
+        if waited > limit {
+            return Err(Failure::new(format!(
+                "waited {} s until {what}; last seen: {seen}",
+                limit.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
