@@ -1,7 +1,6 @@
 //! What the tests of commands share: a process to look at, and a run of `kdbg` to look at it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "a test says why it is skipped")]
 
 use std::{
     ffi::OsStr,
