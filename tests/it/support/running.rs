@@ -1,7 +1,5 @@
 //! What the tests of commands share: a process to look at, and a run of `kdbg` to look at it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader},
