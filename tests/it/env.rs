@@ -391,7 +391,7 @@ fn a_process_that_has_ended_is_said_to() {
     exit 4
     --- stdout
     --- stderr
-    error: pid/PID has no process to look at
+    error: pid/PID has ended: no process of it is running
     ");
     let output = kdbg(["env", &process.target(), "--process", &pid]);
     assert_snapshot!(shown(&output, &[(&pid, "PID")]), @r"
