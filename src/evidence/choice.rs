@@ -310,42 +310,16 @@ fn join(addresses: &[Address]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::{Credentials, ProcessId, Protocol};
+    use crate::protocol::message::Protocol;
 
     fn process(pid: u32, parent: u32, arguments: &[&str], ports: &[u16]) -> Process {
-        let program = arguments.first().copied().unwrap_or_default();
+        let listening = ports.iter().map(|port| Address {
+            protocol: Protocol::Tcp,
+            address: ([0, 0, 0, 0], *port).into(),
+        });
         Process {
-            id: ProcessId {
-                pid,
-                started: u64::from(pid),
-            },
-            parent,
-            inner_pid: pid,
-            state: b'S',
-            name: program.rsplit('/').next().unwrap_or_default().into(),
-            credentials: Credentials {
-                uids: [1000; 4],
-                gids: [1000; 4],
-            },
-            started_at: 0,
-            threads: 1,
-            resident: 0,
-            arguments: arguments
-                .iter()
-                .map(|argument| BString::from(*argument))
-                .collect(),
-            arguments_cut: false,
-            executable: Reading::Known(program.into()),
-            folder: Reading::Known("/app".into()),
-            listening: Reading::Known(
-                ports
-                    .iter()
-                    .map(|port| Address {
-                        protocol: Protocol::Tcp,
-                        address: ([0, 0, 0, 0], *port).into(),
-                    })
-                    .collect(),
-            ),
+            listening: Reading::Known(listening.collect()),
+            ..Process::example(pid, parent, arguments)
         }
     }
 

@@ -128,30 +128,12 @@ impl Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::message::{Credentials, ProcessId, Reading};
+    use crate::protocol::message::Reading;
 
     fn roots(folder: &str, arguments: &[&str]) -> Vec<String> {
         let process = Process {
-            id: ProcessId { pid: 1, started: 1 },
-            parent: 0,
-            inner_pid: 1,
-            state: b'S',
-            name: "x".into(),
-            credentials: Credentials {
-                uids: [0; 4],
-                gids: [0; 4],
-            },
-            started_at: 0,
-            threads: 1,
-            resident: 0,
-            arguments: arguments
-                .iter()
-                .map(|argument| BString::from(*argument))
-                .collect(),
-            arguments_cut: false,
-            executable: Reading::Known("/x".into()),
             folder: Reading::Known(folder.into()),
-            listening: Reading::Known(Vec::new()),
+            ..Process::example(1, 0, arguments)
         };
         of_process(&process)
             .into_iter()

@@ -64,3 +64,36 @@ pub struct Process {
     /// The TCP addresses on which it listens, and those of its UDP sockets that are not connected.
     pub listening: Reading<Vec<Address>>,
 }
+
+#[cfg(test)]
+impl Process {
+    /// A process for tests: it works in `/app`, and listens nowhere.
+    pub(crate) fn example(pid: u32, parent: u32, arguments: &[&str]) -> Self {
+        let program = arguments.first().copied().unwrap_or_default();
+        Self {
+            id: ProcessId {
+                pid,
+                started: u64::from(pid),
+            },
+            parent,
+            inner_pid: pid,
+            state: b'S',
+            name: program.rsplit('/').next().unwrap_or_default().into(),
+            credentials: Credentials {
+                uids: [1000; 4],
+                gids: [1000; 4],
+            },
+            started_at: 0,
+            threads: 1,
+            resident: 0,
+            arguments: arguments
+                .iter()
+                .map(|argument| BString::from(*argument))
+                .collect(),
+            arguments_cut: false,
+            executable: Reading::Known(program.into()),
+            folder: Reading::Known("/app".into()),
+            listening: Reading::Known(Vec::new()),
+        }
+    }
+}
