@@ -8,6 +8,7 @@ need_tools() {
     command -v "$tool" >/dev/null && continue
     case $tool in
       node) packages+=(nodejs) ;;
+      busybox) packages+=(busybox-static) ;;
       unshare) packages+=(util-linux) ;;
       *) packages+=("$tool") ;;
     esac

@@ -1,57 +1,9 @@
-//! The command line as it is typed. The doc comments are the help; each command's own arguments stand
-//! beside its code in `commands`.
+//! Arguments that several commands share, as they are typed. The doc comments are the help; each command's own
+//! arguments stand beside its code in `commands`.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use crate::{
-    commands::{
-        cat::CatArgs, completions::CompletionsArgs, diff_src::DiffSrcArgs, env::EnvArgs,
-        ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
-    },
-    target::{Selector, SelectorError, Wanted},
-};
-
-/// Look into a process that has nothing to look with: its environment, its files, and how its code differs
-/// from git.
-#[derive(Debug, Parser)]
-#[command(
-    name = "kdbg",
-    version,
-    propagate_version = true,
-    disable_help_subcommand = true,
-    max_term_width = 100
-)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-    /// What applies to every command.
-    #[command(flatten)]
-    pub global: Global,
-}
-
-/// The commands.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// List the processes of the target and say which one is looked at, and why
-    Ps(PsArgs),
-    /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has
-    DiffSrc(DiffSrcArgs),
-    /// Print the environment that a process was started with
-    Env(EnvArgs),
-    /// List a folder of the target, as its process sees it
-    Ls(LsArgs),
-    /// Print files of the target, byte for byte
-    Cat(CatArgs),
-    /// Copy a file or folder of the target to this machine
-    Pull(PullArgs),
-    /// Copy all that can be read of the target into one bundle, to look at later
-    Snapshot(SnapshotArgs),
-    /// Print what a shell needs to complete kdbg's command lines
-    Completions(CompletionsArgs),
-    /// Write the manual pages to a folder
-    Man(ManArgs),
-}
+use crate::target::{Selector, SelectorError, Wanted};
 
 /// Flags of every command.
 #[derive(Args, Debug)]

@@ -130,6 +130,8 @@ impl From<RequestError> for CommandError {
                     | Cause::Gone(_)
                     | Cause::Denied(_)
                     | Cause::NotFound => ErrorKind::Unreachable,
+                    // A part of the path is a file: there is nothing below it.
+                    Cause::Io { errno } if errno == nix::libc::ENOTDIR => ErrorKind::Unreachable,
                     Cause::NotAFolder(_) | Cause::NotAFile(_) | Cause::LinkLoop => ErrorKind::Usage,
                     Cause::BadRequest | Cause::Busy => ErrorKind::Broken,
                     _ => ErrorKind::Incomplete,

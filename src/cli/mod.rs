@@ -2,6 +2,7 @@
 //! their hints, and the exit codes.
 
 pub mod args;
+pub mod command;
 pub mod error;
 pub mod exit;
 pub mod printer;
@@ -9,11 +10,11 @@ pub mod progress;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
-    args::{Cli, Command},
+    command::{Cli, Command},
     error::CommandError,
     exit::ExitStatus,
     printer::Printer,
@@ -63,8 +64,8 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Pull(args) => commands::pull::run(args, printer).await,
         Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
         Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
-        Command::Completions(args) => commands::completions::run(&args, printer),
-        Command::Man(args) => commands::man::run(&args, printer),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),
+        Command::Man(args) => commands::man::run(&args, Cli::command(), printer),
     }
 }
 

@@ -49,7 +49,7 @@ impl Printer {
         &mut self.stdout
     }
 
-    /// Standard output as it is, for bytes that must arrive unchanged: [`Self::data`] may strip colours.
+    /// Standard output itself, for whoever leaves holes in it or waits for its reader in a thread.
     pub fn bytes(&mut self) -> Result<File, CommandError> {
         self.finish()?;
         let stdout = io::stdout().as_fd().try_clone_to_owned();

@@ -1,9 +1,9 @@
 //! `kdbg completions`: what a shell needs to complete the command line.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::{args::Cli, error::CommandError, exit::ExitStatus, printer::Printer};
+use crate::cli::{error::CommandError, exit::ExitStatus, printer::Printer};
 
 /// Arguments of `kdbg completions`.
 #[derive(Args, Debug)]
@@ -13,11 +13,15 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Runs `kdbg completions`.
-pub fn run(args: &CompletionsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+/// Runs `kdbg completions` for the command line that is given.
+pub fn run(
+    args: &CompletionsArgs,
+    mut kdbg: Command,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     // Into memory first: clap_complete panics when its writer fails.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "kdbg", &mut script);
+    clap_complete::generate(args.shell, &mut kdbg, "kdbg", &mut script);
     printer
         .data()
         .write_all(&script)

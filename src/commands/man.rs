@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 
-use crate::cli::{args::Cli, error::CommandError, exit::ExitStatus, printer::Printer};
+use crate::cli::{error::CommandError, exit::ExitStatus, printer::Printer};
 
 /// Arguments of `kdbg man`.
 #[derive(Args, Debug)]
@@ -14,11 +14,15 @@ pub struct ManArgs {
     folder: PathBuf,
 }
 
-/// Runs `kdbg man`.
-pub fn run(args: &ManArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+/// Runs `kdbg man` for the command line that is given.
+pub fn run(
+    args: &ManArgs,
+    kdbg: Command,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     let failed = |error| CommandError::output_to(&args.folder, &error);
     std::fs::create_dir_all(&args.folder).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.folder).map_err(failed)?;
+    clap_mangen::generate_to(kdbg, &args.folder).map_err(failed)?;
     printer.note(&format!(
         "read them with `man -M {0}` or `man {0}/kdbg.1`",
         args.folder.display()

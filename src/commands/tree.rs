@@ -15,7 +15,7 @@ use crate::{
     protocol::message::{
         Entry, Failure, FileKind, Process, ProcessId, Request, Skip, TreeRecord, WalkRequest,
     },
-    session::Session,
+    session::{RequestError, Session},
 };
 
 /// More files than this are listed by mistake: a whole file system.
@@ -101,7 +101,16 @@ pub(super) async fn walk(
         hash_limit: 0,
         leave_out,
     }))?;
-    while let Some(records) = reply.batch().await? {
+    loop {
+        let records = match reply.batch().await {
+            Ok(Some(records)) => records,
+            Ok(None) => break,
+            Err(RequestError::Failed(failure)) if !failure.is_gone() => {
+                tree.refuse(&failure);
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        };
         for record in records {
             tree.add(record);
         }
@@ -147,6 +156,17 @@ impl Tree {
         };
         let root = position(root);
         self.items.push(Item { root, path, found });
+    }
+
+    /// Notes why nothing more can be listed, at each root.
+    fn refuse(&mut self, failure: &Failure) {
+        for root in 0..self.roots.len() {
+            self.items.push(Item {
+                root,
+                path: BString::default(),
+                found: Found::Unreadable(failure.clone()),
+            });
+        }
     }
 
     /// The path of an item, as the process sees it.
@@ -222,7 +242,7 @@ pub(super) async fn copy(
 pub(super) enum CopyError {
     /// The target is gone.
     #[error(transparent)]
-    Read(#[from] crate::session::RequestError),
+    Read(#[from] RequestError),
     /// The destination cannot be written.
     #[error(transparent)]
     Write(#[from] ExtractError),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use similar::Algorithm;
 use similar::algorithms::{DiffHook, diff_slices_deadline};
 
-use super::search::Side;
+use super::Side;
 
 /// Calls `changed` with the elements that are not common to both sequences.
 pub(super) fn compare(

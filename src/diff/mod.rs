@@ -154,6 +154,13 @@ impl Limits {
     }
 }
 
+/// Which of the two sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Old,
+    New,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

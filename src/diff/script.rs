@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::Limits;
+use super::Side;
 use super::lines::{Lines, Numbered};
-use super::search::{Side, search};
+use super::search::search;
 use super::select::{common_ends, select};
 use super::sliders::{Kept, slide};
 

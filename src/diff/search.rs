@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::select::rough_square_root;
-use super::{Limits, coarse};
+use super::{Limits, Side, coarse};
 
 /// A run of equal lines that is long enough to split at when the search is expensive.
 const LONG_SNAKE: isize = 20;
@@ -65,13 +65,6 @@ pub(super) fn search(
             });
         }
     }
-}
-
-/// Which of the two sequences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Old,
-    New,
 }
 
 /// A box of the edit graph. Signed, since diagonals are differences of positions.

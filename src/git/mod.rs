@@ -1,7 +1,7 @@
 //! Reading a repository at a ref, and getting one from a remote.
 //!
 //! Owns everything git: [`Repository`] opens a repository that somebody else may have prepared, resolves a
-//! ref, lists its tree and reads its blobs; [`fetch`] makes a bare clone of a URL in the user's cache. The
+//! ref, lists its tree and reads its blobs; [`fetch()`] makes a bare clone of a URL in the user's cache. The
 //! rest of the program sees [`ObjectId`](crate::object::ObjectId), [`FileMode`](crate::object::FileMode) and
 //! bytes, never a type of the library below, which breaks its interface every month.
 //!

@@ -12,7 +12,7 @@ pub(super) const ALLOWED_PROTOCOLS: [&str; 5] = ["http", "https", "ssh", "git", 
 /// Whether git would take the text for a remote rather than for a path.
 ///
 /// True for `scheme://…`, for the scp-like `host:path` and `user@host:path`, and for `helper::…`, which
-/// [`fetch`](super::fetch) then refuses by name. False for anything with a slash before its first colon.
+/// [`fetch`](super::fetch()) then refuses by name. False for anything with a slash before its first colon.
 /// A file whose name holds a colon is a path to git only as `./name`; a caller may look first.
 ///
 /// ```

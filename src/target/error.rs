@@ -50,7 +50,7 @@ pub enum TargetError {
         target: String,
     },
     /// The target has no process that could be looked at.
-    #[error("{target} has no process to look at")]
+    #[error("{target} has ended: no process of it is running")]
     Empty {
         /// The target.
         target: String,

@@ -701,6 +701,34 @@ fn a_file_that_may_not_be_read_is_neither_deleted_nor_equal() {
 }
 
 #[test]
+fn a_folder_that_may_not_be_listed_hides_its_files_and_deletes_none() {
+    if as_nobody(&mut Command::new("true")).is_none() {
+        return;
+    }
+    let service = Service::new();
+    fs::set_permissions(service.repository.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The process may enter its folder, not list it.
+    fs::set_permissions(service.running.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let repository = service.repository;
+    let running = Running::in_folder(service.running, |command| {
+        as_nobody(command);
+    });
+    let mut command = kdbg(&[
+        "diff-src",
+        &running.target(),
+        "--repo",
+        repository.path().to_str().unwrap(),
+        "--ref",
+        "main",
+        "--path",
+        "services/shop",
+    ]);
+    let (code, stderr) = complaint(&as_nobody(&mut command).unwrap().output().unwrap());
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("permission bits"), "{stderr}");
+}
+
+#[test]
 fn another_users_process_is_refused_with_the_kernels_reason() {
     let (repository, running) = Service::new().start();
     fs::set_permissions(repository.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -11,7 +11,9 @@ use std::{
 
 use insta::assert_snapshot;
 
-use crate::running::{Running, assert_code, command, idle, is_root, kdbg, python, said, shown};
+use crate::support::running::{
+    Running, assert_code, command, idle, is_root, kdbg, python, said, shown,
+};
 
 /// A process with these variables beside the two that it needs.
 fn with(variables: &[(&str, &[u8])]) -> Running {
@@ -218,6 +220,47 @@ fn a_shell_reads_the_dotenv_format_as_the_process_has_it() {
     }
 }
 
+/// The libraries that read such files read what is not marked as being for a shell as it is.
+#[test]
+fn dotenv_libraries_read_the_dotenv_format_as_the_process_has_it() {
+    let values = [
+        ("A", "two words"),
+        ("B", "it's"),
+        ("C", "\"quoted\""),
+        ("D", "$HOME `id`"),
+        ("E", "a\\b\\n"),
+        ("F", "# no comment"),
+        ("G", "one\ntwo\n"),
+        ("H", ""),
+        ("I", " blanks "),
+        ("SHELL_ONLY_1", "ends\\"),
+        ("SHELL_ONLY_2", "it's \"both\" ${A}\\"),
+        ("J", "after them"),
+    ];
+    let values = values.map(|(name, value)| (name, value.as_bytes()));
+    let process = with(&values);
+    let output = kdbg(["env", &process.target(), "-o", "dotenv"]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), &output.stdout).unwrap();
+    let python = "import dotenv, json; print(json.dumps(dotenv.dotenv_values('file')))";
+    let node =
+        "console.log(JSON.stringify(require('dotenv').parse(require('fs').readFileSync('file'))))";
+    for (program, flag, script) in [("python3", "-c", python), ("node", "-e", node)] {
+        let run = Command::new(program)
+            .args([flag, script])
+            .current_dir(folder.path())
+            .output();
+        let Some(run) = run.ok().filter(|run| run.status.success()) else {
+            println!("skipped: {program} has no library `dotenv`");
+            continue;
+        };
+        let seen: BTreeMap<String, String> = serde_json::from_slice(&run.stdout).unwrap();
+        for (name, value) in values.iter().filter(|(name, _)| !name.starts_with("SHELL")) {
+            assert_eq!(seen[*name].as_bytes(), *value, "{program}, {name}");
+        }
+    }
+}
+
 #[test]
 fn what_a_file_cannot_set_is_a_comment_in_it() {
     let process = with_block(&[b"A=1", b"A=2", b"plain", b"x.y=z", b"UID=7", b"TOKEN=abc"]);
@@ -348,7 +391,7 @@ fn a_process_that_has_ended_is_said_to() {
     exit 4
     --- stdout
     --- stderr
-    error: pid/PID has no process to look at
+    error: pid/PID has ended: no process of it is running
     ");
     let output = kdbg(["env", &process.target(), "--process", &pid]);
     assert_snapshot!(shown(&output, &[(&pid, "PID")]), @r"

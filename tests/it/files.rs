@@ -17,7 +17,7 @@ use std::{
 use insta::{allow_duplicates, assert_snapshot};
 use nix::sys::signal::Signal;
 
-use crate::running::{
+use crate::support::running::{
     HeldUp, Running, SmallDisk, assert_code, command, is_root, kdbg, names, python, said, shown,
 };
 
@@ -179,7 +179,10 @@ fn what_is_no_file_is_refused_with_its_kind() {
         );
     }
     assert_code(&place.kdbg("pull", &["pipe", "-d", "/tmp"]), 2);
-    assert_code(&place.kdbg("ls", &["none"]), 4);
+    place.write("file", "");
+    for path in ["none", "file/below"] {
+        assert_code(&place.kdbg("ls", &[path]), 4);
+    }
 }
 
 #[test]

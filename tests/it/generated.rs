@@ -4,7 +4,7 @@
 use std::{fmt::Write as _, path::Path};
 
 use clap::CommandFactory as _;
-use kdbg::cli::args::Cli;
+use kdbg::cli::command::Cli;
 
 #[test]
 fn the_cli_reference_is_what_the_program_says() {

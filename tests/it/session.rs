@@ -265,7 +265,7 @@ async fn damage(mut from: impl AsyncRead + Unpin, mut to: DuplexStream, fault: F
                 continue;
             }
             Fault::FlipAt(place) if (seen..seen + count).contains(&place) => {
-                bytes[place - seen] ^= 1
+                bytes[place - seen] ^= 1;
             }
             Fault::CutAfter(limit) | Fault::StallAfter(limit) if seen + count > limit => {
                 bytes = &mut bytes[..limit - seen];

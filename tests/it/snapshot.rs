@@ -6,7 +6,10 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
     path::Path,
     process::{Command, Output},
 };
@@ -15,7 +18,7 @@ use insta::{allow_duplicates, assert_snapshot};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::running::{
+use crate::support::running::{
     HeldUp, Running, SmallDisk, assert_code, command, idle, is_root, kdbg, names, said, shown,
 };
 
@@ -461,6 +464,45 @@ fn a_bundle_within_the_tree_is_not_copied_into_itself() {
         }
     }
     assert_eq!(names(place.path()), ["bundle.tar.zst", "x"]);
+}
+
+/// What anyone may see is worth keeping, and the rest is said to be missing.
+#[test]
+fn a_bundle_of_another_users_process_says_what_was_denied() {
+    if !is_root("looks as one user at the process of another") {
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.out.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let bundle = place.to("bundle");
+    let run = command(place.arguments(&["-d", &bundle]))
+        .uid(65534)
+        .gid(65534)
+        .output();
+    let Ok(output) = run else {
+        println!("skipped: other users may not run the programs of this build");
+        return;
+    };
+    assert_code(&output, 3);
+    let manifest = manifest(&bundle);
+    let facts: BTreeMap<_, _> = manifest["facts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fact| (fact["file"].as_str().unwrap(), fact["missing"].as_str()))
+        .collect();
+    assert!(
+        facts["environment.json"]
+            .unwrap()
+            .contains("uid: we are 65534, the process is 0")
+    );
+    assert_eq!(facts["proc/status"], None);
+    assert!(
+        manifest["files"][0]["missing"]
+            .as_str()
+            .unwrap()
+            .contains("permission denied")
+    );
 }
 
 #[test]

@@ -124,7 +124,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     );
     let (running, tree) = (running?, tree?);
     let pairings = pairing::pair(&pins, &running, &tree, &reference)?;
-    let unreadable = running.unreadable_paths(&pairings);
+    let unreadable = pairings.unreadable(&running);
     let comparison = comparison::compare(running.files(), &tree, &pairings.pairs, &unreadable);
     let mut report = Report::new(&target, &reference, &running, pairings, comparison);
     report.print_notes(printer);

@@ -12,7 +12,7 @@ use crate::{
     },
     evidence::{
         comparison::{Comparison, Difference},
-        mapping::How,
+        mapping::{self, How},
     },
     object::FileMode,
     protocol::message::Skip,
@@ -171,11 +171,14 @@ impl<'a> Report<'a> {
             let Some(root) = self.running.roots().get(pairing.root as usize) else {
                 continue;
             };
-            let mut folder = root.path.clone().unwrap_or_default();
-            if !pairing.running.is_empty() {
-                folder.push(b'/');
-                folder.extend_from_slice(&pairing.running);
-            }
+            let whole = root.path.clone().unwrap_or_default();
+            let why = root.asked.why.because();
+            let folder = if pairing.running.is_empty() {
+                format!("`{}`, {why},", safe(&whole))
+            } else {
+                let folder = mapping::join(whole.as_ref(), pairing.running.as_ref());
+                format!("`{}` in `{}`, {why},", safe(&folder), safe(&whole))
+            };
             let repository = if pairing.repository.is_empty() {
                 "the top".to_owned()
             } else {
@@ -185,10 +188,8 @@ impl<'a> Report<'a> {
                 How::Asked => String::new(),
                 How::Voted { agree, of } => format!(" ({agree} of {of} files are equal there)"),
             };
-            let why = root.asked.why.because();
             printer.note(&format!(
-                "comparing `{}`, {why}, with {repository} of {}{how}",
-                safe(&folder),
+                "comparing {folder} with {repository} of {}{how}",
                 self.reference.name()
             ));
         }

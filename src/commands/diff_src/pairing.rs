@@ -8,10 +8,11 @@ use super::{bytes, reference::Reference, running::RunningTree};
 use crate::{
     cli::error::{CommandError, ErrorKind},
     evidence::{
-        comparison::{Pairing, ReferenceFile},
+        comparison::{Pairing, ReferenceFile, repository_path_of},
         mapping::{self, How},
         roots::{Root, Why},
     },
+    protocol::message::Skip,
     render::safe,
 };
 
@@ -25,6 +26,26 @@ pub(super) struct Pins {
 pub(super) struct Pairings {
     pub(super) pairs: Vec<Pairing>,
     pub(super) how: Vec<How>,
+}
+
+impl Pairings {
+    /// The repository paths whose running side is not known: unreadable, or on purpose not read.
+    pub(super) fn unreadable(&self, running: &RunningTree) -> Vec<BString> {
+        let unreadable = running
+            .unreadable
+            .iter()
+            .map(|(root, path, _)| (*root, path));
+        let skipped = running
+            .skipped
+            .iter()
+            // What lies below another root is known: it is listed there.
+            .filter(|(_, _, skip)| !matches!(skip, Skip::OtherRoot(_)))
+            .map(|(root, path, _)| (*root, path));
+        unreadable
+            .chain(skipped)
+            .filter_map(|(root, path)| repository_path_of(root, path.as_ref(), &self.pairs))
+            .collect()
+    }
 }
 
 impl Pins {

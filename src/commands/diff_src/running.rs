@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use bstr::{BStr, BString};
 
-use super::pairing::Pairings;
 use crate::{
     cli::{error::CommandError, progress::Progress},
     evidence::{
-        comparison::{RunningFile, Version, repository_path_of},
+        comparison::{RunningFile, Version},
         roots::Root,
     },
     object::{FileMode, HashKind, ObjectId},
@@ -181,17 +180,5 @@ impl RunningTree {
     /// Where a symbolic link points.
     pub(super) fn link_of(&self, file: &RunningFile) -> Option<&BString> {
         self.links.get(&(file.root, file.path.clone()))
-    }
-
-    /// The repository paths whose running side is not known: unreadable, or on purpose not read.
-    pub(super) fn unreadable_paths(&self, pairings: &Pairings) -> Vec<BString> {
-        let unreadable = self.unreadable.iter().map(|(root, path, _)| (*root, path));
-        let skipped = self.skipped.iter().map(|(root, path, _)| (*root, path));
-        unreadable
-            .chain(skipped)
-            .filter_map(|(root, path)| repository_path_of(root, path.as_ref(), &pairings.pairs))
-            // Git folders hold nothing that a tree could have.
-            .filter(|path| !path.is_empty())
-            .collect()
     }
 }

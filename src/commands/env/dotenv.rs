@@ -4,6 +4,8 @@
 //! could escape something, and on double quotes around one without `$`, `` ` ``, `"` and backslashes. What
 //! fits neither is written for the shell, under a comment that says so. What no shell can set is a comment.
 
+use bstr::ByteSlice as _;
+
 use crate::{
     evidence::{
         environment::{Entry, Environment, Mark},
@@ -103,44 +105,37 @@ fn why_not(name: &[u8], entry: &Entry) -> Option<&'static str> {
 /// A value in quotes, and whether libraries read it as a shell does.
 fn quote(value: &[u8]) -> (Vec<u8>, bool) {
     let has = |bytes: &[u8]| value.iter().any(|byte| bytes.contains(byte));
-    let mut quoted = Vec::with_capacity(value.len() + 2);
-    if !value.is_empty()
-        && value
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_./:@%+,-".contains(byte))
-    {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_./:@%+,-".contains(byte);
+    if !value.is_empty() && value.iter().all(is_plain) {
         return (value.to_vec(), true);
     }
-    // Some libraries read `\\` and `\'` as one character within single quotes, make `\r\n` one, or expand `${`.
-    let expands = bstr::ByteSlice::contains_str(value, "${");
-    if !has(b"'") {
-        quoted.push(b'\'');
-        quoted.extend_from_slice(value);
-        quoted.push(b'\'');
-        let escapes = bstr::ByteSlice::contains_str(value, r"\\") || value.ends_with(b"\\");
-        return (quoted, !escapes && !expands && !has(b"\r"));
+    // Libraries expand `${`, and take some backslashes and line ends for others.
+    let is_read_alike = !value.contains_str("${") && !has(b"\r");
+    let quoted = |quote: u8, content: &[u8]| [&[quote], content, &[quote]].concat();
+    if is_read_alike && !has(b"'") && !value.contains_str(r"\\") && !value.ends_with(b"\\") {
+        return (quoted(b'\'', value), true);
     }
-    if !has(b"\"$`\\\r") {
-        quoted.push(b'"');
-        quoted.extend_from_slice(value);
-        quoted.push(b'"');
-        return (quoted, true);
+    if is_read_alike && !has(b"\"$`\\") {
+        return (quoted(b'"', value), true);
     }
-    quoted.push(b'\'');
+    // One string, so that a library that reads this value otherwise still finds its end.
+    let mut content = Vec::with_capacity(value.len() * 2);
     for byte in value {
-        match byte {
-            b'\'' => quoted.extend_from_slice(br"'\''"),
-            _ => quoted.push(*byte),
+        if b"\"$`\\".contains(byte) {
+            content.push(b'\\');
         }
+        content.push(*byte);
     }
-    quoted.push(b'\'');
-    (quoted, false)
+    let mut text = quoted(b'"', &content);
+    if value.ends_with(b"\\") {
+        // Some take `\\"` for an escaped quote and look for the next one; they find it here.
+        text.extend_from_slice(b"\"\"");
+    }
+    (text, false)
 }
 
 #[cfg(test)]
 mod tests {
-    use bstr::ByteSlice as _;
-
     use super::*;
 
     fn written(block: &[u8]) -> (String, usize) {

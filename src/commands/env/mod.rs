@@ -2,8 +2,6 @@
 
 mod dotenv;
 
-use std::io::Write as _;
-
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -61,7 +59,7 @@ pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, Com
         EnvFormat::Dotenv => {
             let file = dotenv::render(&environment, redactor);
             printer
-                .bytes()?
+                .data()
                 .write_all(&file.text)
                 .map_err(CommandError::output)?;
             if file.left_out > 0 {
@@ -75,7 +73,7 @@ pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, Com
         EnvFormat::Null => {
             let block = null(&environment, redactor);
             printer
-                .bytes()?
+                .data()
                 .write_all(&block)
                 .map_err(CommandError::output)?;
         }

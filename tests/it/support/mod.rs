@@ -1,5 +1,6 @@
-//! What several tests need: the real git, generated trees, published packages.
+//! What several tests need: the real git, processes to look at, generated trees, published packages.
 
 pub(crate) mod fixtures;
 pub(crate) mod git;
+pub(crate) mod running;
 pub(crate) mod trees;

@@ -1,7 +1,5 @@
 //! What the tests of commands share: a process to look at, and a run of `kdbg` to look at it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     ffi::OsStr,
     io::{BufRead as _, BufReader},
@@ -147,7 +145,7 @@ pub(crate) fn assert_code(output: &Output, code: i32) {
 pub(crate) fn is_root(what: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
-        println!("skipped, not root: {what}");
+        eprintln!("skipped, not root: {what}");
     }
     is_root
 }
@@ -190,7 +188,7 @@ impl SmallDisk {
             .status()
             .unwrap();
         if !mounted.success() {
-            println!("skipped: this container may not mount a tmpfs");
+            eprintln!("skipped: this container may not mount a tmpfs");
             return None;
         }
         Some(Self(folder))

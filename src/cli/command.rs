@@ -1,0 +1,51 @@
+//! The command line as a whole. The doc comments are the help.
+
+use clap::{Parser, Subcommand};
+
+use super::args::Global;
+use crate::commands::{
+    cat::CatArgs, completions::CompletionsArgs, diff_src::DiffSrcArgs, env::EnvArgs, ls::LsArgs,
+    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
+};
+
+/// Look into a process that has nothing to look with: its environment, its files, and how its code differs
+/// from git.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kdbg",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What applies to every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the processes of the target and say which one is looked at, and why
+    Ps(PsArgs),
+    /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has
+    DiffSrc(DiffSrcArgs),
+    /// Print the environment that a process was started with
+    Env(EnvArgs),
+    /// List a folder of the target, as its process sees it
+    Ls(LsArgs),
+    /// Print files of the target, byte for byte
+    Cat(CatArgs),
+    /// Copy a file or folder of the target to this machine
+    Pull(PullArgs),
+    /// Copy all that can be read of the target into one bundle, to look at later
+    Snapshot(SnapshotArgs),
+    /// Print what a shell needs to complete kdbg's command lines
+    Completions(CompletionsArgs),
+    /// Write the manual pages to a folder
+    Man(ManArgs),
+}
