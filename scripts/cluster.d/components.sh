@@ -123,7 +123,8 @@ start_apiserver() {
     --kubelet-certificate-authority="$PKI/ca.crt" --kubelet-preferred-address-types=InternalIP \
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$PKI/service-account.pub" \
     --service-account-signing-key-file="$PKI/service-account.key" --profiling=false \
-    --audit-policy-file="$HERE/cluster.d/config/audit.yaml" --audit-log-path="$AUDIT_LOG" --audit-log-mode=blocking
+    --audit-policy-file="$HERE/cluster.d/config/audit.yaml" --audit-log-path="$AUDIT_LOG" --audit-log-mode=blocking \
+    --audit-log-maxsize=200 --audit-log-maxbackup=1
 }
 
 start_controller_manager() {
