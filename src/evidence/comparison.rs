@@ -1,8 +1,8 @@
 //! The running tree against the reference tree: which paths differ.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice as _};
 
 use super::mapping;
 use crate::object::{FileMode, ObjectId};
@@ -84,19 +84,21 @@ pub fn compare(
     unreadable: &[BString],
 ) -> Comparison {
     let mut comparison = Comparison::default();
-    let mut rows: BTreeMap<BString, (Option<Version>, Option<RunningFile>)> = BTreeMap::new();
+    let mut missing: HashMap<&BStr, Version> = HashMap::with_capacity(reference.len());
     for file in reference {
-        if !pairings.iter().any(|pairing| {
-            mapping::strip(file.path.as_ref(), pairing.repository.as_ref()).is_some()
-        }) {
+        let path: &BStr = file.path.as_ref();
+        if !pairings
+            .iter()
+            .any(|pairing| mapping::strip(path, pairing.repository.as_ref()).is_some())
+        {
             continue;
         }
         if file.version.mode == FileMode::Gitlink {
             comparison.submodules.push(file.path.clone());
-        } else if is_in_any(file.path.as_ref(), unreadable) {
+        } else if is_in_any(path, unreadable) {
             comparison.hidden += 1;
         } else {
-            rows.insert(file.path.clone(), (Some(file.version), None));
+            missing.insert(path, file.version);
         }
     }
     for file in running {
@@ -104,21 +106,25 @@ pub fn compare(
             comparison.outside += 1;
             continue;
         };
-        if !is_in_any(path.as_ref(), &comparison.submodules) {
-            rows.entry(path).or_default().1 = Some(file);
-        }
-    }
-    for (path, (reference, running)) in rows {
-        if reference.is_some() && reference == running.as_ref().map(|file| file.version) {
-            comparison.equal += 1;
-        } else {
-            comparison.differences.push(Difference {
+        match missing.remove(path.as_bstr()) {
+            Some(version) if version == file.version => comparison.equal += 1,
+            None if is_in_any(path.as_bstr(), &comparison.submodules) => {}
+            version => comparison.differences.push(Difference {
                 path,
-                reference,
-                running,
-            });
+                reference: version,
+                running: Some(file),
+            }),
         }
     }
+    let deleted = missing.into_iter().map(|(path, version)| Difference {
+        path: path.to_owned(),
+        reference: Some(version),
+        running: None,
+    });
+    comparison.differences.extend(deleted);
+    comparison
+        .differences
+        .sort_by(|left, right| left.path.cmp(&right.path));
     comparison
 }
 

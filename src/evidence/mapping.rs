@@ -35,6 +35,16 @@ pub enum How {
     },
 }
 
+impl How {
+    /// How many files agree; what the user says outweighs any number.
+    pub const fn agreeing(self) -> usize {
+        match self {
+            Self::Asked => usize::MAX,
+            Self::Voted { agree, .. } => agree,
+        }
+    }
+}
+
 /// Blobs in more places than this have no vote: they are boilerplate.
 const COMMON: usize = 50;
 

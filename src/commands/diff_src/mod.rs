@@ -102,6 +102,10 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     );
     // What is wrong with the command line matters more than what is wrong with the target.
     let (reference, target) = (reference?, target?);
+    tracing::debug!(
+        pid = target.process().id.pid,
+        "target and repository are open"
+    );
     for notice in &reference.notices {
         printer.note(notice);
     }
@@ -122,11 +126,20 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
         ),
         reference.tree()
     );
-    let (running, tree) = (running?, tree?);
+    let (mut running, tree) = (running?, tree?);
+    tracing::debug!(
+        running = running.count(),
+        reference = tree.len(),
+        "both trees are listed"
+    );
     let pairings = pairing::pair(&pins, &running, &tree, &reference)?;
     let unreadable = pairings.unreadable(&running);
-    let comparison = comparison::compare(running.files(), &tree, &pairings.pairs, &unreadable);
+    let comparison = comparison::compare(running.take_files(), &tree, &pairings.pairs, &unreadable);
     let mut report = Report::new(&target, &reference, &running, pairings, comparison);
+    tracing::debug!(
+        differences = report.comparison.differences.len(),
+        "the trees are compared"
+    );
     report.print_notes(printer);
     progress.say("reading the files that differ");
     contents::print(
@@ -139,6 +152,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
         printer,
     )
     .await?;
+    tracing::debug!("the differences are printed");
     drop(progress);
     report.print_warnings(printer);
     let status = report.status();

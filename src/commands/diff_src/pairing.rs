@@ -29,6 +29,25 @@ pub(super) struct Pairings {
 }
 
 impl Pairings {
+    /// Adds a pairing. A folder of the repository has one running folder: of two copies, the one with more equal
+    /// files counts, and the first when they agree.
+    fn add(&mut self, pairing: Pairing, how: How) {
+        let copy = self
+            .pairs
+            .iter()
+            .position(|other| other.repository == pairing.repository);
+        if let Some((other, other_how)) = copy
+            .and_then(|position| Some((self.pairs.get_mut(position)?, self.how.get_mut(position)?)))
+        {
+            if how.agreeing() > other_how.agreeing() {
+                (*other, *other_how) = (pairing, how);
+            }
+        } else {
+            self.pairs.push(pairing);
+            self.how.push(how);
+        }
+    }
+
     /// The repository paths whose running side is not known: unreadable, or on purpose not read.
     pub(super) fn unreadable(&self, running: &RunningTree) -> Vec<BString> {
         let unreadable = running
@@ -60,10 +79,17 @@ impl Pins {
             return Err(CommandError::usage(message)
                 .hint("give one `--path` for each `--root`, in the same order, or none at all"));
         }
-        let paths = paths
+        let paths: Vec<BString> = paths
             .iter()
             .map(|path| repository_folder(path))
             .collect::<Result<_, _>>()?;
+        for (position, path) in paths.iter().enumerate() {
+            if paths.iter().take(position).any(|other| other == path) {
+                let message = format!("`--path {}` is given twice", safe(path));
+                return Err(CommandError::usage(message)
+                    .hint("compare two copies of the same code in two runs"));
+            }
+        }
         Ok(Self {
             roots: roots.iter().map(|root| bytes(root)).collect(),
             paths,
@@ -137,12 +163,14 @@ pub(super) fn pair(
             .map(|mapping| (mapping.running, mapping.repository, mapping.how)),
         };
         if let Some((folder, repository, how)) = mapping {
-            pairings.pairs.push(Pairing {
-                root,
-                running: folder,
-                repository,
-            });
-            pairings.how.push(how);
+            pairings.add(
+                Pairing {
+                    root,
+                    running: folder,
+                    repository,
+                },
+                how,
+            );
         }
     }
     if pairings.pairs.is_empty() {

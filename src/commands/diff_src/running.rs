@@ -23,6 +23,7 @@ const GIT_FOLDER: &str = ".git";
 pub(super) struct RunningTree {
     roots: Vec<WalkedRoot>,
     files: Vec<RunningFile>,
+    count: usize,
     links: HashMap<(u32, BString), BString>,
     /// What is there and could not be read: root, path, why.
     pub(super) unreadable: Vec<(u32, BString, Failure)>,
@@ -70,7 +71,7 @@ pub(super) async fn walk(
         for record in records {
             tree.add(record);
         }
-        progress.say(format!("naming the running files ({})", tree.files.len()));
+        progress.say(format!("naming the running files ({})", tree.count));
     }
     if tree.readable_roots().next().is_none()
         && let Some((_, _, failure)) = tree.unreadable.first()
@@ -121,6 +122,7 @@ impl RunningTree {
         if let Some(link) = entry.link {
             self.links.insert((root, entry.path.clone()), link);
         }
+        self.count += 1;
         self.files.push(RunningFile {
             root,
             path: entry.path,
@@ -148,13 +150,13 @@ impl RunningTree {
             .map(|file| (file.path.as_ref(), file.version.id))
     }
 
-    /// All files.
-    pub(super) fn files(&self) -> Vec<RunningFile> {
-        self.files.clone()
+    /// All files, which are no longer here then: there may be very many.
+    pub(super) fn take_files(&mut self) -> Vec<RunningFile> {
+        std::mem::take(&mut self.files)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.files.len()
+        self.count
     }
 
     /// Where a file stands, as the process sees it.
