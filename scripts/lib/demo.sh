@@ -71,6 +71,11 @@ make_root() {
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
   done < <(ldd "$node" | grep -o '/[^ ]*')
+  # Debian's node keeps some of its own modules in files beside it, and cannot start without them.
+  while read -r library; do
+    mkdir -p "$root$(dirname "$library")"
+    cp -L "$library" "$root$library"
+  done < <(node -p '(process.config.variables.node_builtin_shareable_builtins || []).join("\n")' | grep '^/' || true)
   cp -a "$(installed_folder express "$2")/." "$root/app/"
   cat >"$root/app/server.js" <<'JS'
 const express = require('express');

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
 }
 
 fn converse() -> Result<(), Ended> {
+    // Run from memory, its name would be a number, which looks like something to be afraid of. Not being able to set
+    // it is no reason to stop.
+    let _ = nix::sys::prctl::set_name(c"kdbg-agent");
     // Of their own, without the buffering and the locks of std's handles.
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);

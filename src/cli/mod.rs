@@ -41,16 +41,24 @@ pub fn main() -> ExitCode {
         Err(error) => return ExitCode::from(report(&printer, &CommandError::internal(error))),
     };
     let result = runtime.block_on(async {
+        let interrupted = tokio::spawn(interrupted());
         tokio::select! {
             result = run(cli.command, &mut printer) => result,
-            status = interrupted() => Ok(status),
+            Ok(status) = interrupted => Ok(status),
         }
     });
     // Long enough for a fetch to end its git; a read of a dead file system must not keep the program alive.
     runtime.shutdown_timeout(SHUTDOWN_LIMIT);
-    let code = match result.and_then(|status| printer.finish().map(|()| status)) {
-        Ok(status) => status.code(),
-        Err(error) => report(&printer, &error),
+    let code = match result {
+        Ok(status @ (ExitStatus::Interrupted | ExitStatus::Terminated)) => {
+            // Nobody may be reading: what is still buffered is dropped with the program.
+            std::mem::forget(printer);
+            status.code()
+        }
+        result => match result.and_then(|status| printer.finish().map(|()| status)) {
+            Ok(status) => status.code(),
+            Err(error) => report(&printer, &error),
+        },
     };
     ExitCode::from(code)
 }
@@ -69,7 +77,9 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
     }
 }
 
-/// Resolves when the user, or whoever runs this program, wants it to stop.
+/// Resolves when the user, or whoever runs this program, wants it to stop. Runs beside the command: that may be
+/// stuck in a write to a pipe that nobody reads, and is then ended from here.
+#[expect(clippy::exit, reason = "the command is stuck and will not return")]
 async fn interrupted() -> ExitStatus {
     let (Ok(mut interrupt), Ok(mut terminate)) = (
         signal(SignalKind::interrupt()),
@@ -77,10 +87,15 @@ async fn interrupted() -> ExitStatus {
     ) else {
         return std::future::pending().await;
     };
-    tokio::select! {
+    let status = tokio::select! {
         _ = interrupt.recv() => ExitStatus::Interrupted,
         _ = terminate.recv() => ExitStatus::Terminated,
-    }
+    };
+    std::thread::spawn(move || {
+        std::thread::sleep(2 * SHUTDOWN_LIMIT);
+        std::process::exit(status.code().into());
+    });
+    status
 }
 
 /// clap's own errors, help and version; its codes for them are 2 and 0.

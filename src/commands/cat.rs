@@ -30,7 +30,7 @@ pub struct CatArgs {
 
 /// Runs `kdbg cat`.
 pub async fn run(args: CatArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = Target::open(&args.target.wanted()?).await?;
+    let target = crate::commands::open(&args.target, printer).await?;
     let mut stdout = Stdout::new(printer.bytes()?);
     let mut complete = true;
     for path in args.paths {

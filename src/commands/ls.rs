@@ -18,7 +18,6 @@ use crate::{
         JsonBytes, safe,
         table::{self, Align},
     },
-    target::Target,
 };
 
 /// Arguments of `kdbg ls`.
@@ -36,7 +35,7 @@ pub struct LsArgs {
 
 /// Runs `kdbg ls`.
 pub async fn run(args: LsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = Target::open(&args.target.wanted()?).await?;
+    let target = crate::commands::open(&args.target, printer).await?;
     let path = super::target_path(args.path.unwrap_or_default());
     let mut reply = target.session.request(&Request::List {
         process: target.process().id,
@@ -89,7 +88,7 @@ fn text(
     } else {
         vec![row(path, head)]
     };
-    let rendered = table::render(&columns, rows, printer.width());
+    let rendered = table::render(&columns, rows, None);
     write!(printer.data(), "{rendered}").map_err(CommandError::output)
 }
 

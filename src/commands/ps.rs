@@ -12,7 +12,7 @@ use crate::{
         printer::Printer,
     },
     evidence::redact::{Hidden, Redactor},
-    protocol::message::{Process, Reading},
+    protocol::message::{Cause, Process, Reading},
     render::{
         JsonBytes, JsonCow, safe,
         table::{self, Align},
@@ -86,12 +86,7 @@ fn text(target: &Target, redactor: Redactor, printer: &mut Printer) -> Result<()
     });
     let rendered = table::render(&columns, rows, printer.width());
     write!(printer.data(), "{rendered}").map_err(CommandError::output)?;
-    printer.note(&format!(
-        "looking at {} ({}): {}",
-        chosen.pid,
-        safe(&target.process().name),
-        target.choice.because()
-    ));
+    super::say_choice(target, printer);
     for failure in unavailable(&target.processes) {
         printer.warning(&failure);
     }
@@ -103,7 +98,10 @@ fn unavailable(processes: &[Process]) -> Vec<String> {
     let mut reasons = Vec::new();
     for process in processes {
         for reading in [&process.executable, &process.folder] {
-            if let Reading::Unavailable(failure) = reading {
+            // A kernel thread has none, and a zombie no longer.
+            if let Reading::Unavailable(failure) = reading
+                && failure.cause != Cause::NotFound
+            {
                 reasons.push(failure.to_string());
             }
         }

@@ -48,7 +48,7 @@ pub async fn run(args: PullArgs, printer: &mut Printer) -> Result<ExitStatus, Co
     let path = super::target_path(args.path);
     let place = args.directory.join(name_of(&path)?);
     let destination = Destination::new(&place, args.force)?;
-    let target = Target::open(&args.target.wanted()?).await?;
+    let target = crate::commands::open(&args.target, printer).await?;
     let progress = printer.progress(format!("copying {}", safe(&path)));
     let mut reply = target.session.request(&Request::List {
         process: target.process().id,
@@ -241,6 +241,9 @@ impl From<DestinationError> for CommandError {
             DestinationError::NoName(_) => Self::usage(error),
             DestinationError::Exists(_) => {
                 Self::usage(error).hint("choose another name, or replace it with `--force`")
+            }
+            DestinationError::Foreign(_) => {
+                Self::usage(error).hint("remove it yourself, or choose another place")
             }
             DestinationError::NoFolder(folder) => {
                 let hint = format!("make it first: `mkdir -p {}`", folder.display());

@@ -28,6 +28,11 @@ pub enum Reason {
     Only,
     /// It is what the target's name says, and no other process is a better answer.
     First,
+    /// It is what the target's name says; several below it listen, each for itself.
+    Several {
+        /// How many.
+        listeners: usize,
+    },
     /// It listens.
     Listens {
         /// Where.
@@ -171,7 +176,7 @@ pub fn choose(processes: &[Process], asked: Option<u32>) -> Option<Choice> {
     let first = *alive.first()?;
     let chosen = match alive.as_slice() {
         [_] => (first, Reason::Only),
-        _ => serving(&alive)
+        _ => serving(&alive, first)
             .or_else(|| launched(&alive, first))
             .unwrap_or((first, Reason::First)),
     };
@@ -188,14 +193,35 @@ fn listens(process: &Process) -> &[Address] {
     }
 }
 
-/// The process that answers requests: the lowest in the tree that listens.
-fn serving<'a>(processes: &[&'a Process]) -> Option<(&'a Process, Reason)> {
+/// The process that answers requests: the lowest in the tree that listens. Where several trees listen, one
+/// cannot stand for the others (an init with all its services), so it stays with the one that was named.
+fn serving<'a>(processes: &[&'a Process], first: &'a Process) -> Option<(&'a Process, Reason)> {
     let listening: Vec<&Process> = processes
         .iter()
         .copied()
         .filter(|process| !listens(process).is_empty())
         .collect();
-    let mut chosen = *listening.first()?;
+    let tops: Vec<&Process> = listening
+        .iter()
+        .copied()
+        .filter(|process| {
+            !listening
+                .iter()
+                .any(|other| is_ancestor(other, process, processes))
+        })
+        .collect();
+    let mut chosen = match tops.as_slice() {
+        [] => return None,
+        [only] => *only,
+        several => {
+            return Some((
+                first,
+                Reason::Several {
+                    listeners: several.len(),
+                },
+            ));
+        }
+    };
     let mut reason = Reason::Listens {
         on: listens(chosen).to_vec(),
     };
@@ -221,6 +247,18 @@ fn serving<'a>(processes: &[&'a Process]) -> Option<(&'a Process, Reason)> {
         chosen = next;
     }
     Some((chosen, reason))
+}
+
+fn is_ancestor(above: &Process, process: &Process, processes: &[&Process]) -> bool {
+    let parent = |pid: u32| {
+        processes
+            .iter()
+            .find(|process| process.id.pid == pid)
+            .map(|process| process.parent)
+    };
+    std::iter::successors(parent(process.id.pid), |pid| parent(*pid))
+        .take(processes.len())
+        .any(|pid| pid == above.id.pid)
 }
 
 /// The oldest child that listens where its parent does.
@@ -279,6 +317,11 @@ impl Choice {
             Reason::Only => "the only process".to_owned(),
             Reason::First => {
                 "the process that was named; none of those below it listens".to_owned()
+            }
+            Reason::Several { listeners } => {
+                format!(
+                    "the process that was named; {listeners} below it listen, choose one with `--process`"
+                )
             }
             Reason::Listens { on } => format!("listens on {}", join(on)),
             Reason::Worker {
@@ -384,6 +427,19 @@ mod tests {
             process(2, 1, &["exporter"], &[9100]),
         ];
         assert_eq!(chosen(&tree).0, 1);
+    }
+
+    #[test]
+    fn among_services_that_have_nothing_to_do_with_each_other_none_is_chosen() {
+        let tree = [
+            process(1, 0, &["/sbin/init"], &[]),
+            process(2, 1, &["sshd"], &[22]),
+            process(3, 1, &["sh"], &[]),
+            process(4, 3, &["nginx"], &[80]),
+            process(5, 4, &["nginx"], &[80]),
+        ];
+        let because = "the process that was named; 2 below it listen, choose one with `--process`";
+        assert_eq!(chosen(&tree), (1, because.to_owned()));
     }
 
     #[test]

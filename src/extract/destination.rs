@@ -17,6 +17,9 @@ use nix::{
 use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
 
+/// The file that every bundle of `kdbg snapshot` has.
+pub const BUNDLE_MARK: &str = "manifest.json";
+
 /// Where something goes once it is complete.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -35,6 +38,9 @@ pub enum DestinationError {
     /// Something is there already.
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
+    /// A folder is there that kdbg did not make: it is not replaced, whatever is said.
+    #[error("`{}` is a folder that kdbg did not make, and is not replaced", .0.display())]
+    Foreign(PathBuf),
     /// There is no folder to put it in.
     #[error("there is no folder `{}`", .0.display())]
     NoFolder(PathBuf),
@@ -58,11 +64,18 @@ impl Destination {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        // By its own name: the way to it may lead through what is replaced.
+        let Ok(parent) = parent.canonicalize() else {
+            return Err(DestinationError::NoFolder(parent));
+        };
         if !parent.is_dir() {
             return Err(DestinationError::NoFolder(parent));
         }
         if !force && path.symlink_metadata().is_ok() {
             return Err(DestinationError::Exists(path.to_owned()));
+        }
+        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) && !is_replaceable(path) {
+            return Err(DestinationError::Foreign(path.to_owned()));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -163,6 +176,12 @@ impl Destination {
         prefix.push('.');
         prefix.into()
     }
+}
+
+/// Whether nothing of the user's goes with a folder: it is empty, or a bundle. One wrong name must not cost more.
+fn is_replaceable(folder: &Path) -> bool {
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    is_empty || folder.join(BUNDLE_MARK).is_file()
 }
 
 /// Renames, or fails where the kernel or the file system does not know the flag and something is there.

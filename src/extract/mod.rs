@@ -31,7 +31,7 @@ use nix::{
 };
 use thiserror::Error;
 
-pub use destination::{Destination, DestinationError};
+pub use destination::{BUNDLE_MARK, Destination, DestinationError};
 pub use link::stays_inside;
 pub use name::check;
 

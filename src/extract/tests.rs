@@ -390,6 +390,11 @@ fn a_destination_shows_the_whole_or_nothing() {
         Err(DestinationError::Exists(_))
     ));
 
+    assert!(matches!(
+        Destination::new(&path, true),
+        Err(DestinationError::Foreign(_))
+    ));
+    fs::write(path.join(BUNDLE_MARK), "{}").unwrap();
     let forced = Destination::new(&path, true).unwrap();
     forced.publish_folder(forced.folder().unwrap()).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);

@@ -304,6 +304,76 @@ fn the_folder_of_a_monorepo_is_found_by_the_files_that_are_equal() {
 }
 
 #[test]
+fn a_root_below_another_is_compared_once_and_in_its_own_place() {
+    let service = Service::new();
+    fs::write(
+        service.running.path().join("lib/b.py"),
+        "print('patched')\n",
+    )
+    .unwrap();
+    let (repository, running) = service.start();
+    let pins = [
+        "--root",
+        "lib",
+        "--root",
+        ".",
+        "--path",
+        "services/shop/lib",
+        "--path",
+        "services/shop",
+    ];
+    let output = diff(
+        &running,
+        repository.path(),
+        "main",
+        &[&pins[..], &["--name-status"]].concat(),
+    );
+    assert_eq!(
+        text(&output.stdout),
+        "M\tservices/shop/lib/b.py\n",
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn ctrl_c_ends_a_command_whose_output_nobody_reads() {
+    let service = Service::new();
+    fs::write(
+        service.running.path().join("large.txt"),
+        "line\n".repeat(2_000_000),
+    )
+    .unwrap();
+    let (repository, running) = service.start();
+    let mut child = kdbg(&[
+        "diff-src",
+        &running.target(),
+        "--repo",
+        repository.path().to_str().unwrap(),
+        "-q",
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    // Until the pipe is full.
+    let blocked = || {
+        fs::read_to_string(format!("/proc/{}/wchan", child.id()))
+            .is_ok_and(|place| place.contains("pipe_write"))
+    };
+    for _ in 0..1000 {
+        if blocked() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(130), None));
+}
+
+#[test]
 fn the_default_ref_and_repository_are_those_of_the_current_directory() {
     let service = Service::new();
     fs::write(service.running.path().join("new.py"), "").unwrap();
@@ -442,6 +512,27 @@ fn mistakes_on_the_command_line_are_told_with_what_to_do() {
     assert_eq!(code, Some(2));
     assert!(
         stderr.contains("2 `--root` and 1 `--path` cannot be paired"),
+        "{stderr}"
+    );
+
+    let (code, stderr) = complaint(&diff(&running, path, "main", &["--root", "app.py"]));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("is a file, not a folder"), "{stderr}");
+
+    let twice = [
+        "--root",
+        "lib",
+        "--root",
+        "lib",
+        "--path",
+        "services/shop/lib",
+        "--path",
+        "services/shop/lib",
+    ];
+    let (code, stderr) = complaint(&diff(&running, path, "main", &twice));
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("`--path services/shop/lib` is given twice"),
         "{stderr}"
     );
 

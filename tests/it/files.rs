@@ -459,10 +459,19 @@ fn what_is_there_is_replaced_only_when_asked_to() {
         );
     }
     assert_eq!(fs::read(out.path().join("file")).unwrap(), b"old");
-    for name in ["file", "folder"] {
-        assert_code(&place.kdbg("pull", &[name, "-d", to, "--force"]), 0);
-    }
+    assert_code(&place.kdbg("pull", &["file", "-d", to, "--force"]), 0);
     assert_eq!(fs::read(out.path().join("file")).unwrap(), b"new");
+    // A folder of the user's own is worth more than a flag.
+    let output = place.kdbg("pull", &["folder", "-d", to, "--force"]);
+    assert_code(&output, 2);
+    assert!(
+        said(&output).contains("is a folder that kdbg did not make"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(names(&out.path().join("folder")), ["old"]);
+    fs::remove_file(out.path().join("folder/old")).unwrap();
+    assert_code(&place.kdbg("pull", &["folder", "-d", to, "--force"]), 0);
     assert_eq!(names(&out.path().join("folder")), ["x"]);
     assert_eq!(names(out.path()), ["file", "folder"]);
     assert_code(&place.kdbg("pull", &["file", "-d", "/no/such/folder"]), 2);

@@ -160,13 +160,7 @@ impl<'a> Report<'a> {
 
     /// Says what is compared with what.
     pub(super) fn print_notes(&self, printer: &Printer) {
-        let process = self.target.process();
-        printer.note(&format!(
-            "looking at {} ({}): {}",
-            process.id.pid,
-            safe(&process.name),
-            self.target.choice.because()
-        ));
+        crate::commands::say_choice(self.target, printer);
         for (pairing, how) in self.pairings.pairs.iter().zip(&self.pairings.how) {
             let Some(root) = self.running.roots().get(pairing.root as usize) else {
                 continue;

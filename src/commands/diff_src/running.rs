@@ -12,6 +12,7 @@ use crate::{
     },
     object::{FileMode, HashKind, ObjectId},
     protocol::message::{Entry, Failure, FileKind, Request, Skip, TreeRecord, WalkRequest},
+    render::safe,
     target::Target,
 };
 
@@ -72,6 +73,12 @@ pub(super) async fn walk(
             tree.add(record);
         }
         progress.say(format!("naming the running files ({})", tree.count));
+    }
+    if let Some(file) = tree.files.iter().find(|file| file.path.is_empty()) {
+        let message = format!("`{}` is a file, not a folder", safe(&tree.path_of(file)));
+        return Err(
+            CommandError::usage(message).hint("name the folder that it lies in with `--root DIR`")
+        );
     }
     if tree.readable_roots().next().is_none()
         && let Some((_, _, failure)) = tree.unreadable.first()

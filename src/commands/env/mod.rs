@@ -50,7 +50,7 @@ enum EnvFormat {
 
 /// Runs `kdbg env`.
 pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = Target::open(&args.target.wanted()?).await?;
+    let target = crate::commands::open(&args.target, printer).await?;
     let environment = read(&target.session, target.process()).await?;
     let redactor = Redactor::new(args.show_secrets);
     match args.output {

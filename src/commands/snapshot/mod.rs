@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cli::{args::TargetArgs, error::CommandError, exit::ExitStatus, printer::Printer},
     evidence::redact::Redactor,
-    extract::{Attributes, Destination, Extractor, Limits},
+    extract::{Attributes, BUNDLE_MARK, Destination, Extractor, Limits},
     target::Target,
 };
 
@@ -106,7 +106,7 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
     let path = args.to.directory.as_deref().or(args.to.output.as_deref());
     let path = path.unwrap_or(Path::new(""));
     let destination = Destination::new(path, args.force)?;
-    let target = Target::open(&args.target.wanted()?).await?;
+    let target = crate::commands::open(&args.target, printer).await?;
     let roots = roots(&args, &target)?;
     let bundle = Bundle::begin(&destination, args.to.directory.is_some())?;
     let progress = printer.progress(format!("taking a snapshot of {}", args.target.target));
@@ -256,7 +256,7 @@ impl<'a> Bundle<'a> {
         manifest: &Manifest<'_>,
         taken: Timestamp,
     ) -> Result<(), crate::extract::ExtractError> {
-        let path = BStr::new("manifest.json");
+        let path = BStr::new(BUNDLE_MARK);
         let mut sink = std::io::BufWriter::new(Sink(self.store.create(path)?));
         let written = serde_json::to_writer_pretty(&mut sink, manifest)
             .map_err(std::io::Error::from)
