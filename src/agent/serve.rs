@@ -176,7 +176,7 @@ struct Conversation {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<(u32, Arc<Stream>, Request)>,
+    waiting: VecDeque<(u32, Arc<Stream>, Result<Request, Cause>)>,
     running: usize,
 }
 
@@ -257,26 +257,20 @@ impl Conversation {
         }
     }
 
-    /// Starts a request, or queues it.
+    /// Starts a request, or queues it. A refusal is queued too: this thread must not wait for the pipe.
     fn accept(self: &Arc<Self>, number: u32, request: Option<Request>) -> io::Result<()> {
-        let Some(request) = request else {
-            return self.refuse(number, Cause::BadRequest);
-        };
-        let mut queue = lock(&self.queue);
-        if queue.waiting.len() >= WAITING {
-            drop(queue);
-            return self.refuse(number, Cause::Busy);
-        }
         let stream = Arc::new(Stream::default());
-        if self
+        let is_new = self
             .lock_streams()
             .insert(number, Arc::clone(&stream))
-            .is_some()
-        {
-            drop(queue);
-            return self.refuse(number, Cause::BadRequest);
-        }
-        queue.waiting.push_back((number, stream, request));
+            .is_none();
+        let mut queue = lock(&self.queue);
+        let job = match request {
+            Some(request) if is_new && queue.waiting.len() < WAITING => Ok(request),
+            Some(_) if is_new => Err(Cause::Busy),
+            _ => Err(Cause::BadRequest),
+        };
+        queue.waiting.push_back((number, stream, job));
         if queue.running < WORKERS {
             queue.running += 1;
             let conversation = Arc::clone(self);
@@ -296,14 +290,6 @@ impl Conversation {
         Ok(())
     }
 
-    fn refuse(&self, number: u32, cause: Cause) -> io::Result<()> {
-        self.lock_pipe().write(
-            Kind::Failure,
-            number,
-            &to_bytes(&Failure::new("answer the request", cause)),
-        )
-    }
-
     /// A worker's life: takes requests until there is none.
     fn work(self: &Arc<Self>) {
         let mut buffer = None;
@@ -316,7 +302,7 @@ impl Conversation {
                 }
                 next
             };
-            let Some((number, stream, request)) = next else {
+            let Some((number, stream, job)) = next else {
                 return;
             };
             let mut output = StreamOutput {
@@ -325,9 +311,12 @@ impl Conversation {
                 stream: &stream,
                 buffer: &mut buffer,
             };
-            let answer = output
-                .checkpoint()
-                .and_then(|()| probe::answer(&request, &mut output));
+            let answer = match job {
+                Ok(request) => output
+                    .checkpoint()
+                    .and_then(|()| probe::answer(&request, &mut output)),
+                Err(cause) => Err(Failure::new("answer the request", cause).into()),
+            };
             // A pipe that is broken by now shows itself to the main thread too.
             let _ = self.conclude(number, &stream, answer);
         }

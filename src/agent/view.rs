@@ -6,7 +6,7 @@
 //! fifo or device is opened before its type is known.
 
 use std::{
-    borrow::Borrow,
+    borrow::{Borrow, Cow},
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
 };
 
@@ -20,6 +20,7 @@ use nix::{
 use super::{
     access::{Denials, Guard},
     file_system::{self, kind_of, number_of},
+    status,
     target::{Target, into_bytes},
 };
 use crate::protocol::message::{Cause, Failure, FileKind};
@@ -70,6 +71,54 @@ impl<'a> View<'a> {
     /// Finds what a path leads to, the way the process would: links are followed, relative paths start at
     /// its working directory, an empty path is the working directory itself.
     pub(super) fn resolve(&self, path: &BStr) -> Result<OwnedFd, Errno> {
+        let found = self.find(self.not_ourselves(path).as_bstr())?;
+        if self.is_about_us(&found) {
+            Err(Errno::EXDEV)
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// The kernel takes `self` for whoever asks, which is the agent: names the process instead.
+    fn not_ourselves<'p>(&self, path: &'p BStr) -> Cow<'p, [u8]> {
+        let aliases = [
+            (&b"/proc/self"[..], ""),
+            (b"/proc/thread-self", ""),
+            (b"/dev/fd", "/fd"),
+            (b"/dev/stdin", "/fd/0"),
+            (b"/dev/stdout", "/fd/1"),
+            (b"/dev/stderr", "/fd/2"),
+        ];
+        for (alias, folder) in aliases {
+            if let Some(rest) = path.strip_prefix(alias)
+                && (rest.is_empty() || rest.starts_with(b"/"))
+                && let Some(pid) = self.inner_pid()
+            {
+                return Cow::Owned([format!("/proc/{pid}{folder}").as_bytes(), rest].concat());
+            }
+        }
+        Cow::Borrowed(path.as_bytes())
+    }
+
+    fn inner_pid(&self) -> Option<u32> {
+        status::parse_status(&self.target.read("status").ok()?)?.inner_pid
+    }
+
+    /// Whether a link has led to the agent's own folder in `/proc`: its answer would be about the wrong process.
+    fn is_about_us(&self, file: &OwnedFd) -> bool {
+        if self.target.id().pid == std::process::id() {
+            return false;
+        }
+        let is_proc = file_system::pseudo_file_system(file) == Ok(Some("proc"));
+        is_proc
+            && self.name_of(file).is_ok_and(|name| {
+                let ours = format!("/proc/{}", std::process::id());
+                name.strip_prefix(ours.as_bytes())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            })
+    }
+
+    fn find(&self, path: &BStr) -> Result<OwnedFd, Errno> {
         if path.starts_with(b"/") {
             return self.in_root(path);
         }

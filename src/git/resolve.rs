@@ -48,10 +48,31 @@ impl Repository {
     /// by id or as `REF:folder`. A name that exists only in one remote is found without the remote's name.
     pub fn resolve(&self, spec: &str) -> Result<Commit, GitError> {
         match self.parse(spec) {
-            Ok((id, reference)) => self.commit(spec, id, reference, None),
+            Ok((id, reference)) => self.commit(spec, id, reference, self.ambiguity(spec)),
             Err(error) if error.missing_reference => self.resolve_in_remotes(spec),
             Err(error) => Err(self.resolve_error(spec, error.source)),
         }
+    }
+
+    /// A name that is a tag and a branch is the tag, in git too, which warns of it.
+    fn ambiguity(&self, spec: &str) -> Option<String> {
+        let (name, _) = split_suffix(spec);
+        let local = self.inner.to_thread_local();
+        let find = |folder: &str| {
+            let reference = local
+                .try_find_reference(&format!("refs/{folder}/{name}"))
+                .ok()
+                .flatten();
+            reference
+                .and_then(|mut reference| reference.peel_to_id().ok())
+                .map(|id| object_id(&id))
+        };
+        let (tag, branch) = (find("tags")?, find("heads")?);
+        (tag != branch).then(|| {
+            format!(
+                "`{name}` is a tag and a branch: the tag is taken; the branch is `heads/{name}`"
+            )
+        })
     }
 
     fn parse(&self, spec: &str) -> Result<(ObjectId, Option<String>), ParseFailure> {

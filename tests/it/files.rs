@@ -620,3 +620,28 @@ fn a_process_that_is_not_there_is_said_to_be() {
         );
     }
 }
+
+#[test]
+fn self_in_proc_is_the_target_and_never_the_agent() {
+    let place = Place::new();
+    let truth = fs::read(format!("/proc/{}/cmdline", place.process.pid())).unwrap();
+    let output = place.kdbg("cat", &["/proc/self/cmdline"]);
+    assert_code(&output, 0);
+    assert_eq!(output.stdout, truth);
+    let output = place.kdbg("ls", &["/dev/fd", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = fs::read_dir(format!("/proc/{}/fd", place.process.pid()))
+        .unwrap()
+        .count();
+    assert_eq!(listed["entries"].as_array().unwrap().len(), count);
+    // A link is followed by the kernel, for which the agent is the one who asks.
+    symlink("/proc/self/cmdline", place.path().join("link")).unwrap();
+    let output = place.kdbg("cat", &["link"]);
+    assert_ne!(output.status.code(), Some(0));
+    assert!(output.stdout.is_empty());
+    assert!(
+        said(&output).contains("it leads outside"),
+        "{}",
+        said(&output)
+    );
+}

@@ -411,3 +411,43 @@ fn an_agent_that_is_started_by_hand_says_who_starts_it() {
         "kdbg-agent is started by kdbg; usage: kdbg-agent serve | --version\n"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_cannot_be_understood_is_refused_and_the_conversation_goes_on() {
+    let mut agent = start_agent();
+    let (mut input, mut output) = (agent.stdin.take().unwrap(), agent.stdout.take().unwrap());
+    let mut frames = Vec::new();
+    kdbg::protocol::encode(
+        &mut frames,
+        kdbg::protocol::Kind::Hello,
+        0,
+        &kdbg::protocol::Hello::ours().encode(),
+    );
+    kdbg::protocol::encode(&mut frames, kdbg::protocol::Kind::Request, 1, b"\xff\xff");
+    kdbg::protocol::encode(&mut frames, kdbg::protocol::Kind::Goodbye, 0, b"");
+    let (head, goodbye) = frames.split_at(frames.len() - 13);
+    input.write_all(head).await.unwrap();
+    let mut decoder = kdbg::protocol::Decoder::default();
+    let failure = loop {
+        let count = output.read(decoder.space()).await.unwrap();
+        assert!(count > 0);
+        decoder.filled(count);
+        let mut failure = None;
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            if frame.kind == kdbg::protocol::Kind::Failure {
+                failure = kdbg::protocol::message::from_bytes::<kdbg::protocol::message::Failure>(
+                    frame.payload,
+                );
+            }
+        }
+        if let Some(failure) = failure {
+            break failure;
+        }
+    };
+    assert_eq!(
+        failure.to_string(),
+        "cannot answer the request: the agent does not understand the request"
+    );
+    input.write_all(goodbye).await.unwrap();
+    assert!(agent.wait().await.unwrap().success());
+}

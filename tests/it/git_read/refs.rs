@@ -345,3 +345,30 @@ fn the_default_ref_is_the_remotes_then_the_usual_names() {
         ("topic", DefaultRefReason::BareHead)
     );
 }
+
+#[test]
+fn a_name_that_is_a_tag_and_a_branch_is_the_tag_and_that_is_said() {
+    let place = Place::new();
+    let path = place.init("r", "sha1");
+    git(&path, ["commit", "-q", "--allow-empty", "-m", "one"]);
+    git(&path, ["tag", "both"]);
+    git(&path, ["commit", "-q", "--allow-empty", "-m", "two"]);
+    git(&path, ["branch", "both"]);
+    let commit = Repository::open(&path).unwrap().resolve("both").unwrap();
+    assert_eq!(
+        commit.id.to_string(),
+        String::from_utf8(git(&path, ["rev-parse", "refs/tags/both"]))
+            .unwrap()
+            .trim_end()
+    );
+    let notice = commit.notice.unwrap();
+    assert!(notice.contains("`both` is a tag and a branch"), "{notice}");
+    assert_eq!(
+        Repository::open(&path)
+            .unwrap()
+            .resolve("heads/both")
+            .unwrap()
+            .notice,
+        None
+    );
+}
