@@ -72,10 +72,9 @@ make_root() {
     cp -L "$library" "$root$library"
   done < <(ldd "$node" | grep -o '/[^ ]*')
   # Debian's node keeps some of its own modules in files beside it, and cannot start without them.
-  while read -r library; do
-    mkdir -p "$root$(dirname "$library")"
-    cp -L "$library" "$root$library"
-  done < <(node -p '(process.config.variables.node_builtin_shareable_builtins || []).join("\n")' | grep '^/' || true)
+  for library in /usr/share/nodejs/{acorn,acorn-walk,cjs-module-lexer,undici}; do
+    [[ ! -d $library ]] || cp -aL --parents "$library" "$root"
+  done
   cp -a "$(installed_folder express "$2")/." "$root/app/"
   cat >"$root/app/server.js" <<'JS'
 const express = require('express');
