@@ -179,6 +179,14 @@ impl<'a> Contents<'a> {
     pub(super) const fn missing(&self) -> usize {
         self.missing
     }
+
+    /// How many are there and were left out on purpose.
+    pub(super) fn left_out(&self) -> usize {
+        self.rows
+            .iter()
+            .filter(|row| row.left_out.is_some())
+            .count()
+    }
 }
 
 fn what<'a>(tree: &Tree, item: &'a Item, outcome: &'a Outcome) -> What<'a> {

@@ -139,6 +139,7 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
     let contents = Contents::new(&tree, &outcomes, &unlinked, place);
     let complete = contents.is_complete() && facts.iter().all(facts::Fact::is_known);
     let missing = contents.missing() + facts.iter().filter(|fact| !fact.is_known()).count();
+    let left_out = contents.left_out();
     let manifest = Manifest::new(
         &args.target.target,
         &target,
@@ -160,10 +161,23 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
         counted(bytes, "byte"),
         destination.path().display()
     ));
+    let entries = |number: usize| {
+        if number == 1 {
+            "1 entry".to_owned()
+        } else {
+            format!("{number} entries")
+        }
+    };
+    if left_out > 0 {
+        let what = entries(left_out);
+        printer.note(&format!(
+            "{what} of `{BUNDLE_MARK}` were left out on purpose; it says why"
+        ));
+    }
     if missing > 0 {
-        let what = counted(missing as u64, "entry").replace("entrys", "entries");
+        let what = entries(missing);
         printer.warning(&format!(
-            "{what} of `manifest.json` could not be read; it says why"
+            "{what} of `{BUNDLE_MARK}` could not be read; it says why"
         ));
     }
     target.close().await;
