@@ -73,7 +73,9 @@ make_root() {
   done < <(ldd "$node" | grep -o '/[^ ]*')
   # Debian's node keeps some of its own modules in files beside it, and cannot start without them.
   for library in /usr/share/nodejs/{acorn,acorn-walk,cjs-module-lexer,undici}; do
-    [[ ! -d $library ]] || cp -aL --parents "$library" "$root"
+    [[ -d $library ]] || continue
+    mkdir -p "$root${library%/*}"
+    cp -aL "$library" "$root$library"
   done
   cp -a "$(installed_folder express "$2")/." "$root/app/"
   cat >"$root/app/server.js" <<'JS'
