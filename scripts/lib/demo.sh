@@ -102,12 +102,14 @@ start_server() {
     ((waited++ < 100)) || die "the server did not start within 10 s" "$(tail -n 3 "$log")"
     sleep 0.1
   done
-  server=$(pgrep -P "$unshare_pid" | head -n 1)
+  # unshare has one child, which became node.
+  server=$(<"/proc/$unshare_pid/task/$unshare_pid/children")
+  server=${server%% *}
 }
 
 stop_server() {
-  [[ -n ${unshare_pid:-} ]] || return 0
-  # --kill-child ends node with it.
-  kill "$unshare_pid" 2>/dev/null || true
+  [[ -n ${server:-} ]] || return 0
+  # The first process of a pid namespace has no default for other signals; unshare ends with it.
+  kill -KILL "$server" 2>/dev/null || true
   wait "$unshare_pid" 2>/dev/null || true
 }
