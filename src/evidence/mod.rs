@@ -3,6 +3,9 @@
 pub mod choice;
 pub mod comparison;
 pub mod environment;
+pub mod finding;
 pub mod mapping;
+pub mod noise;
 pub mod redact;
+pub mod renames;
 pub mod roots;
