@@ -14,6 +14,7 @@ mod files;
 mod generated;
 mod git_read;
 mod ps;
+mod roundtrip;
 mod session;
 mod snapshot;
 mod support;

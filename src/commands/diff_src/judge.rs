@@ -216,8 +216,21 @@ impl Case<'_> {
                     .as_ref()
                     .is_some_and(|new| files(new.version.mode))
         });
-        judgement.real.extend(others);
         let reader = self.reader();
+        for difference in others {
+            if self
+                .is_program(&difference, judgement, &reader, cache)
+                .await?
+            {
+                let noise = Noise::new(
+                    Class::Compiled,
+                    "a program that the sources were compiled to",
+                );
+                judgement.noise.push(NoiseRow { noise, difference });
+            } else {
+                judgement.real.push(difference);
+            }
+        }
         for portion in changed.chunks(super::contents::PORTION) {
             let contents = reader.read(portion, cache).await?;
             for (difference, sides) in portion.iter().zip(contents) {
@@ -243,6 +256,32 @@ impl Case<'_> {
             .real
             .sort_by(|left, right| left.path.cmp(&right.path));
         Ok(())
+    }
+
+    /// Whether a file that only runs is what a compiler has made of the repository: the program of the process
+    /// itself, or another one where sources were compiled.
+    async fn is_program(
+        &self,
+        difference: &Difference,
+        judgement: &Judgement,
+        reader: &Reader<'_>,
+        cache: &mut Cache,
+    ) -> Result<bool, CommandError> {
+        let (None, Some(file)) = (&difference.reference, &difference.running) else {
+            return Ok(false);
+        };
+        let executable = self.target.process().executable.known();
+        if executable.is_some_and(|path| *path == file.path) {
+            return Ok(true);
+        }
+        if judgement.compiled.is_empty() || file.version.mode != FileMode::Executable {
+            return Ok(false);
+        }
+        let contents = reader.read(std::slice::from_ref(difference), cache).await?;
+        let content = contents.into_iter().next().and_then(Result::ok);
+        Ok(content
+            .and_then(|(_, new)| new)
+            .is_some_and(|blob| blob.content.starts_with(b"\x7fELF")))
     }
 
     /// Finds, among what is missing and what is new, files that were renamed and changed.

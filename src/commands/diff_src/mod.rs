@@ -175,7 +175,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let (mut running, tree) = run.trees(&pins, &facts, &progress).await?;
     let mappings = pairing::pair_up(&pins, &running, &tree, &reference)?;
     if mappings.is_empty() {
-        return Err(pairing::nothing_in_common(&reference));
+        return Err(pairing::nothing_in_common(&tree, &reference));
     }
     let unknown = running.unknown();
     let comparison =

@@ -14,6 +14,7 @@ use crate::{
     evidence::{
         comparison::ReferenceFile,
         mapping::{self, How, Mapping},
+        noise::left_out::is_compiled,
         roots::{Root, Why},
     },
     render::safe,
@@ -167,7 +168,21 @@ pub(super) fn pair_up(
 }
 
 /// No running file is known to the reference.
-pub(super) fn nothing_in_common(reference: &Reference) -> CommandError {
+pub(super) fn nothing_in_common(tree: &[ReferenceFile], reference: &Reference) -> CommandError {
+    let sources = tree
+        .iter()
+        .filter(|file| is_compiled(file.path.as_ref()))
+        .count();
+    if sources * 2 > tree.len() {
+        let message = format!(
+            "revision only: no file of {} runs as it is, and {sources} of its {} files are sources that get compiled",
+            reference.name(),
+            tree.len()
+        );
+        return CommandError::new(ErrorKind::Incomplete, message).hint(
+            "the lines of a program cannot be compared with its source; what names its revision is in the program itself",
+        );
+    }
     let message = format!(
         "no running file is the same as any at {}, so kdbg cannot tell which folder is which",
         reference.name()

@@ -32,9 +32,19 @@ impl Purpose {
     }
 }
 
+/// Whether a path is source that runs only as what a compiler makes of it.
+pub fn is_compiled(path: &BStr) -> bool {
+    let end = path.rsplit_once_str(".").map(|(_, end)| end);
+    end.is_some_and(|end| COMPILED.iter().any(|known| known.as_bytes() == end))
+}
+
 /// What of the reference has arrived.
 pub struct Arrivals<'a> {
     tops: Vec<&'a BStr>,
+    /// The innermost folder that has all that arrived below each top: what was copied at least.
+    copied: HashMap<&'a BStr, &'a BStr>,
+    /// Folders right in which a file arrived.
+    direct: HashSet<&'a BStr>,
     /// How many files arrived below each folder; of every folder of the reference.
     folders: HashMap<&'a BStr, usize>,
     /// Folders with the purposes of files that arrived right in them.
@@ -63,6 +73,8 @@ impl<'a> Arrivals<'a> {
                 .iter()
                 .map(|mapping| mapping.repository.as_ref())
                 .collect(),
+            copied: HashMap::new(),
+            direct: HashSet::new(),
             folders: HashMap::new(),
             purposes: HashSet::new(),
             compiled: HashSet::new(),
@@ -77,6 +89,7 @@ impl<'a> Arrivals<'a> {
             let end = name.rsplit_once_str(".").map_or(&b""[..], |(_, end)| end);
             all_ends.insert(end);
             if arrived {
+                arrivals.note_copied(path, direct);
                 arrived_ends.insert(end);
                 if let Some(purpose) = purpose_of_name(name) {
                     arrivals.purposes.insert((direct, purpose));
@@ -131,8 +144,8 @@ impl<'a> Arrivals<'a> {
                 format!("{}, and nothing of `{empty}` is there", purpose.words()),
             )),
             (Some(empty), None) => {
-                let is_at_top = mapping::parent(empty).0 == top;
-                (is_at_top && !self.whole.contains(top))
+                let above = mapping::parent(empty).0;
+                (self.holds_all(above, top) && !self.whole.contains(above))
                     .then(|| Noise::new(Class::LeftOut, format!("nothing of `{empty}` is there")))
             }
             (None, Some(purpose)) => {
@@ -141,8 +154,29 @@ impl<'a> Arrivals<'a> {
                     && !self.is_vacant(folder, purpose);
                 (!is_one_of_several).then(|| Noise::new(Class::LeftOut, purpose.words().to_owned()))
             }
-            (None, None) => None,
+            (None, None) => {
+                (self.holds_all(folder, top) && !self.direct.contains(folder)).then(|| {
+                    let because = format!("nothing right in `{folder}` is there");
+                    Noise::new(Class::LeftOut, because)
+                })
+            }
         }
+    }
+
+    fn note_copied(&mut self, path: &BStr, direct: &'a BStr) {
+        self.direct.insert(direct);
+        let top = self.top_of(path);
+        let copied = self.copied.entry(top).or_insert(direct);
+        while mapping::strip(direct, copied).is_none() {
+            *copied = mapping::parent(copied).0;
+        }
+    }
+
+    /// Whether all that arrived below a top lies in a folder, so that somebody chose what to copy from it.
+    fn holds_all(&self, folder: &BStr, top: &BStr) -> bool {
+        self.copied
+            .get(top)
+            .is_none_or(|copied| mapping::strip(copied, folder).is_some())
     }
 
     /// The folder of the repository that the innermost mapping of a path has.
@@ -454,6 +488,29 @@ mod tests {
                 "",
             ),
             ["- web/index.html"]
+        );
+    }
+
+    #[test]
+    fn what_lies_beside_the_only_folder_that_was_copied_was_left_out() {
+        assert_eq!(
+            classes(
+                &[
+                    "services/shop/web/a.js",
+                    "services/shop/web/b.js",
+                    "services/shop/tool/x.js",
+                    "services/shop/main.js",
+                    "services/cart/main.js",
+                ],
+                &["services/shop/web/a.js"],
+                "services",
+            ),
+            [
+                "- services/shop/web/b.js",
+                "left-out services/shop/tool/x.js",
+                "left-out services/shop/main.js",
+                "left-out services/cart/main.js"
+            ]
         );
     }
 
