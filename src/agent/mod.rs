@@ -5,6 +5,7 @@
 //! never stops or signals a process, and exits by itself (see `serve`).
 
 mod access;
+mod container;
 mod environ;
 mod file_system;
 mod list;

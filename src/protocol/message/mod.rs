@@ -6,6 +6,7 @@
 //!
 //! Append enum variants, never reorder them; golden-bytes tests below hold their place.
 
+mod container;
 mod failure;
 mod file;
 mod process;
@@ -15,6 +16,7 @@ mod tree;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 
+pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
@@ -350,12 +352,18 @@ mod tests {
                 protocol: Protocol::Udp,
                 address: ([1, 2, 3, 4], 80).into(),
             }]),
+            container: Reading::Known(ContainerMark {
+                ids: Vec::new(),
+                pod: Some("p".to_owned()),
+                name: None,
+                root_mount: Some(200),
+            }),
         };
         golden(
             process,
             &[
                 172, 2, 5, 1, 2, b'S', 1, b'n', 1, 1, 1, 1, 2, 2, 2, 2, 6, 4, 5, 2, 1, b'a', 0, 0,
-                0, 1, b'e', 1, 0, 12, 0, 1, 1, 0, 1, 2, 3, 4, 80,
+                0, 1, b'e', 1, 0, 12, 0, 1, 1, 0, 1, 2, 3, 4, 80, 0, 0, 1, 1, b'p', 0, 1, 200, 1,
             ],
         );
         let socket = Socket {
