@@ -11,6 +11,7 @@ mod file_system;
 mod list;
 mod net;
 mod open_files;
+mod ourselves;
 mod output;
 mod probe;
 mod proc_file;
