@@ -5,11 +5,13 @@
 //! never stops or signals a process, and exits by itself (see `serve`).
 
 mod access;
+mod container;
 mod environ;
 mod file_system;
 mod list;
 mod net;
 mod open_files;
+mod ourselves;
 mod output;
 mod probe;
 mod proc_file;

@@ -19,6 +19,7 @@ use nix::{
 use super::{
     Answer, Output, Records, Stop,
     access::{Denials, Guard},
+    container::Mounts,
     net::{Descriptors, for_each_inet_socket, listens},
     status::{self, Stat, Status, number},
     target::{Target, errno_of, into_bytes},
@@ -41,13 +42,14 @@ pub(super) fn answer(scope: ProcessScope, output: &mut dyn Output) -> Answer {
     }
     let clock = Clock::read();
     let mut networks = Networks::default();
+    let mut mounts = Mounts::default();
     let mut records = Records::new(output);
     for pid in numbers {
         // Gone by now, or hidden altogether (`hidepid`).
         let Ok((target, stat)) = Target::open_number(pid) else {
             continue;
         };
-        let Some(process) = describe(&target, stat, &clock, &mut networks) else {
+        let Some(process) = describe(&target, stat, &clock, &mut networks, &mut mounts) else {
             continue;
         };
         let arguments: usize = process.arguments.iter().map(|word| word.len() + 1).sum();
@@ -103,6 +105,7 @@ fn describe(
     stat: Stat,
     clock: &Clock,
     networks: &mut Networks,
+    mounts: &mut Mounts,
 ) -> Option<Process> {
     let id = target.id();
     let status = status::parse_status(&target.read("status").ok()?)?;
@@ -123,6 +126,10 @@ fn describe(
         .listening(target)
         .map_err(|(errno, guard)| refusal.explain("list the sockets of", errno, guard));
     let listening = Reading::from(listening);
+    let container = mounts
+        .mark(target)
+        .map_err(|errno| refusal.explain("find the container of", errno, Guard::Trace));
+    let container = Reading::from(container);
     // What looked empty or not there may have been the end of the process.
     let is_whole = [executable.known(), folder.known()]
         .iter()
@@ -145,6 +152,7 @@ fn describe(
         executable,
         folder,
         listening,
+        container,
     })
 }
 
