@@ -141,14 +141,7 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
     let missing = contents.missing() + facts.iter().filter(|fact| !fact.is_known()).count();
     let left_out = contents.left_out();
     let named = args.target.named();
-    let manifest = Manifest::new(
-        &named,
-        &target,
-        taken,
-        redactor,
-        &facts,
-        contents,
-    );
+    let manifest = Manifest::new(&named, &target, taken, redactor, &facts, contents);
     bundle
         .write_manifest(&manifest, taken)
         .map_err(|error| unwritten(&destination, error))?;

@@ -25,10 +25,13 @@ use self::{
     container::Found,
     inject::{Entry, NotAdded},
 };
-use super::{Selector, list};
+use super::{Selector, TargetError, list};
 use crate::{
-    evidence::choice::{self, Choice},
-    protocol::message::{Cause, Denial, Process, ProcessScope, Reading},
+    evidence::{
+        choice::{self, Choice},
+        container as evidence,
+    },
+    protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
     session::Session,
 };
 
@@ -224,7 +227,7 @@ impl PodFound {
         )
         .await?;
         let place = self.place(rung, name, reused);
-        let processes = processes(&session, &place).await?;
+        let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
             pod: self.name(),
             container: self.found.name.clone(),
@@ -290,15 +293,30 @@ fn with(mut opened: Opened, refused: Vec<(Rung, String)>) -> Opened {
     opened
 }
 
-/// The processes of the container that is looked at.
-async fn processes(session: &Session, place: &Place) -> Result<Vec<Process>, PodError> {
-    list(session, ProcessScope::All)
-        .await
-        .map_err(|error| PodError::NotVisible {
-            pod: place.pod.clone(),
-            container: place.container.clone(),
-            reason: error.to_string(),
-        })
+/// The processes of the container that is looked at, told from all others that the agent sees.
+async fn members(session: &Session, place: &Place) -> Result<Vec<Process>, PodError> {
+    let not_visible = |reason: String| PodError::NotVisible {
+        pod: place.pod.clone(),
+        container: place.container.clone(),
+        reason,
+    };
+    let ourselves = async { Ok(session.request(&Request::Agent)?.head::<Agent>().await?) };
+    let all = list(session, ProcessScope::All);
+    let (ourselves, all) = tokio::try_join!(ourselves, all)
+        .map_err(|error: TargetError| not_visible(error.to_string()))?;
+    let wanted = evidence::Wanted {
+        id: place.container_id.parse().ok(),
+        pod: Some(&place.uid),
+        name: &place.container,
+    };
+    let members = evidence::members(&all, &wanted, &ourselves.container)
+        .map_err(|error| not_visible(error.to_string()))?;
+    tracing::debug!(
+        because = members.by.because(),
+        untold = members.untold,
+        "the container's processes"
+    );
+    Ok(members.processes)
 }
 
 /// Why the kernel does not let the agent look into a process, if it does not.
