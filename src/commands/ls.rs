@@ -51,7 +51,7 @@ pub async fn run(args: LsArgs, printer: &mut Printer) -> Result<ExitStatus, Comm
             let entries = entries.iter().map(|entry| FileRow::new(&entry.path, entry));
             printer.json(&Report {
                 schema: 1,
-                process: Subject::new(target.process()),
+                process: Subject::new(&target),
                 path: JsonBytes(&path),
                 of: FileRow::new(b"", &head),
                 entries: (head.kind == FileKind::Folder).then(|| entries.collect()),

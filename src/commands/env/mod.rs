@@ -246,7 +246,7 @@ impl<'a> Report<'a> {
         };
         Self {
             schema: 1,
-            process: Subject::new(target.process()),
+            process: Subject::new(target),
             overwritten: environment.overwritten,
             bytes: environment.block.len(),
             entries: environment.entries.iter().map(row).collect(),
