@@ -1,7 +1,7 @@
 //! Arguments that several commands share, as they are typed. The doc comments are the help; each command's own
 //! arguments stand beside its code in `commands`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -68,6 +68,9 @@ pub struct ClusterArgs {
     /// Look in all namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
+    /// Look at all pods that the target means, not at one of them; `-l` does so by itself
+    #[arg(long)]
+    pub all: bool,
     /// The container of the pod
     #[arg(short, long, value_name = "NAME")]
     pub container: Option<String>,
@@ -98,6 +101,17 @@ pub struct AgentArgs {
 }
 
 impl TargetArgs {
+    /// Whether all pods are meant, for a command that can look at several.
+    pub fn means_all(&self) -> bool {
+        self.cluster.all || self.cluster.labels.is_some()
+    }
+
+    /// Takes back a path that was typed where a target would stand, had there been no labels.
+    pub fn misplaced(&mut self) -> Option<OsString> {
+        self.cluster.labels.as_ref()?;
+        self.target.take().map(OsString::from)
+    }
+
     /// The target as it was typed.
     pub fn named(&self) -> String {
         match (&self.target, &self.cluster.labels) {
@@ -113,6 +127,7 @@ impl TargetArgs {
             labels,
             namespace,
             all_namespaces,
+            all: _,
             container,
             context,
             kubeconfig,

@@ -85,7 +85,9 @@ impl Printer {
             Data::Stdout(_) => Kept::default(),
             Data::Kept { bytes, warnings } => Kept {
                 data: bytes,
-                warnings: warnings.into_inner().unwrap_or_else(PoisonError::into_inner),
+                warnings: warnings
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner),
             },
         }
     }

@@ -15,6 +15,7 @@ pub mod cat;
 pub mod completions;
 pub mod diff_src;
 pub mod env;
+mod fan_out;
 mod fetch;
 pub mod ls;
 pub mod man;

@@ -8,6 +8,8 @@ mod local;
 pub mod pod;
 mod selector;
 
+use std::fmt;
+
 use crate::{
     evidence::choice::{self, Choice},
     protocol::message::{Process, ProcessScope, Request},
@@ -74,6 +76,14 @@ impl Wanted {
 }
 
 impl Candidate {
+    /// What to call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Local => "this machine".to_owned(),
+            Self::Pod(pod) => pod.name(),
+        }
+    }
+
     /// Puts an agent beside it and chooses the process to look at.
     pub async fn open(self, wanted: &Wanted) -> Result<Target, TargetError> {
         match self {
@@ -123,6 +133,16 @@ async fn open_local(wanted: &Wanted) -> Result<Target, TargetError> {
         choice,
         place: Place::Machine(agent),
     })
+}
+
+/// A pod by its name, a process of this machine by its number.
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Machine(_) => write!(formatter, "pid/{}", self.process().id.pid),
+            Place::Pod(place) => formatter.write_str(&place.pod),
+        }
+    }
 }
 
 impl Target {

@@ -5,9 +5,14 @@ mod dotenv;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::subject::Subject;
+use super::{fan_out, subject::Subject};
 use crate::{
-    cli::{args::TargetArgs, error::CommandError, exit::ExitStatus, printer::Printer},
+    cli::{
+        args::{OutputFormat, TargetArgs},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
     evidence::{
         environment::{Entry, Environment, Mark},
         redact::{Hidden, Redactor, Shown, Source},
@@ -50,7 +55,21 @@ enum EnvFormat {
 
 /// Runs `kdbg env`.
 pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = crate::commands::open(&args.target, printer).await?;
+    let format = match args.output {
+        EnvFormat::Json => OutputFormat::Json,
+        EnvFormat::Text | EnvFormat::Dotenv | EnvFormat::Null => OutputFormat::Text,
+    };
+    fan_out::run(&args.target, format, printer, async |target, printer| {
+        look(&args, target, printer).await
+    })
+    .await
+}
+
+async fn look(
+    args: &EnvArgs,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     let environment = read(&target.session, target.process()).await?;
     let redactor = Redactor::new(args.show_secrets);
     match args.output {

@@ -79,6 +79,8 @@ pub struct Place {
     pub of: usize,
     /// Its uid.
     pub uid: String,
+    /// Its address in the pod network.
+    pub address: String,
     /// Its node.
     pub node: String,
     /// The container that is looked at.
@@ -251,6 +253,12 @@ impl PodFound {
             pod: self.name(),
             of: self.of,
             uid: self.pod.uid().unwrap_or_default(),
+            address: self
+                .pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.clone())
+                .unwrap_or_default(),
             node: spec
                 .and_then(|spec| spec.node_name.clone())
                 .unwrap_or_default(),
