@@ -17,6 +17,7 @@ mod probe;
 mod proc_file;
 mod processes;
 mod read;
+mod rest;
 mod serve;
 mod sockets;
 mod status;
@@ -26,6 +27,8 @@ mod testing;
 mod view;
 mod walk;
 
+pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;
+pub use rest::rest;
 pub use serve::{Ended, serve};

@@ -35,7 +35,8 @@ const ARGUMENTS_LIMIT: usize = 64 * 1024;
 
 /// Lists the processes, in the order of their numbers.
 pub(super) fn answer(scope: ProcessScope, output: &mut dyn Output) -> Answer {
-    let mut numbers = all_numbers()?;
+    let fail = |errno| Stop::io("list the processes in", "/proc".into(), errno);
+    let mut numbers = all_numbers().map_err(fail)?;
     if let ProcessScope::Tree(top) = scope {
         let family = descendants(top, &numbers)?;
         numbers.retain(|pid| family.contains(pid));
@@ -59,14 +60,13 @@ pub(super) fn answer(scope: ProcessScope, output: &mut dyn Output) -> Answer {
 }
 
 /// The numbers in `/proc`, ascending.
-fn all_numbers() -> Result<Vec<u32>, Stop> {
-    let fail = |errno| Stop::io("list the processes in", "/proc".into(), errno);
+pub(super) fn all_numbers() -> Result<Vec<u32>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = fcntl::open("/proc", flags, Mode::empty()).map_err(fail)?;
+    let folder = fcntl::open("/proc", flags, Mode::empty())?;
     let mut buffer = vec![0; 32 * 1024];
     let mut numbers = Vec::new();
     loop {
-        let names = read_names(&folder, &mut buffer).map_err(fail)?;
+        let names = read_names(&folder, &mut buffer)?;
         if names.is_end() {
             break;
         }

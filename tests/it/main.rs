@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, what tests share too, and says on stderr what it skipped"
 )]
 
+mod agent_program;
 mod diff_oracle;
 mod diff_src;
 mod env;

@@ -84,7 +84,8 @@ impl ContainerMark {
         if !self.ids.is_empty() || !other.ids.is_empty() {
             return Some(self.ids == other.ids);
         }
-        if self.name.is_some() || other.name.is_some() {
+        // A process that has changed its root shows neither name nor root.
+        if self.name.is_some() && other.name.is_some() {
             return Some(self.name == other.name && self.pod == other.pod);
         }
         match (self.root_mount, other.root_mount) {
@@ -296,6 +297,7 @@ mod tests {
         };
         assert_eq!(named("a").is_same_container(&named("a")), Some(true));
         assert_eq!(named("a").is_same_container(&named("b")), Some(false));
+        assert_eq!(named("a").is_same_container(&ours), None);
         let mounted = |number| ContainerMark {
             root_mount: Some(number),
             ..ContainerMark::default()
