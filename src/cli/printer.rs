@@ -33,6 +33,7 @@ enum Data {
     Kept {
         bytes: Vec<u8>,
         warnings: Mutex<Vec<String>>,
+        unordered: Option<Vec<Vec<u8>>>,
     },
 }
 
@@ -43,6 +44,8 @@ pub struct Kept {
     pub data: Vec<u8>,
     /// What the user should act on.
     pub warnings: Vec<String>,
+    /// What the answer consists of, when the order of its parts says nothing; each as it is, also where the data hides it.
+    pub unordered: Option<Vec<Vec<u8>>>,
 }
 
 impl Printer {
@@ -71,6 +74,7 @@ impl Printer {
             data: Data::Kept {
                 bytes: Vec::new(),
                 warnings: Mutex::default(),
+                unordered: None,
             },
             stdout_colours: self.stdout_colours,
             stderr_choice: self.stderr_choice,
@@ -83,12 +87,24 @@ impl Printer {
     pub fn into_kept(self) -> Kept {
         match self.data {
             Data::Stdout(_) => Kept::default(),
-            Data::Kept { bytes, warnings } => Kept {
+            Data::Kept {
+                bytes,
+                warnings,
+                unordered,
+            } => Kept {
                 data: bytes,
+                unordered,
                 warnings: warnings
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner),
             },
+        }
+    }
+
+    /// Says by what an answer is compared with those of other pods, when the order of its lines says nothing.
+    pub fn compare_by<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) {
+        if let Data::Kept { unordered, .. } = &mut self.data {
+            *unordered = Some(parts.map(<[u8]>::to_vec).collect());
         }
     }
 

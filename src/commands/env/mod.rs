@@ -72,6 +72,13 @@ async fn look(
 ) -> Result<ExitStatus, CommandError> {
     let environment = read(&target.session, target.process()).await?;
     let redactor = Redactor::new(args.show_secrets);
+    // The kubelet hands variables over in a random order.
+    printer.compare_by(
+        environment
+            .entries
+            .iter()
+            .map(|entry| environment.bytes(entry)),
+    );
     match args.output {
         EnvFormat::Text => text(&environment, redactor, printer)?,
         EnvFormat::Json => printer.json(&Report::new(&target, &environment, redactor))?,
