@@ -10,7 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TargetError, agent_binary::AgentBinary};
+mod agent_binary;
+
+use self::agent_binary::AgentBinary;
+use super::TargetError;
 use crate::{
     protocol::SILENCE_LIMIT,
     session::{Session, SessionError},
@@ -24,7 +27,7 @@ const COMPLAINT_LIMIT: u64 = 4096;
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// An agent that was started here. Dropping it ends it.
-pub(super) struct AgentProcess {
+pub struct AgentProcess {
     child: Child,
     pid: u32,
 }
