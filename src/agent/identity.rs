@@ -138,11 +138,8 @@ mod tests {
                 .iter()
                 .any(|key| line.starts_with(key))
         };
-        status
-            .lines()
-            .filter(wanted)
-            .map(|line| format!("{line}\n"))
-            .collect()
+        let lines: Vec<_> = status.lines().filter(wanted).collect();
+        lines.join("\n") + "\n"
     }
 
     #[test]

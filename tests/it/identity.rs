@@ -2,6 +2,8 @@
 //! expected cells are those that were measured by hand (`MEASURED` in `src/agent/access/tests.rs`); an agent
 //! that may change its ids has the row `R16` in place of `R3`.
 
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
