@@ -8,6 +8,7 @@
 )]
 
 mod agent_program;
+mod containers;
 mod diff_oracle;
 mod diff_src;
 mod env;
