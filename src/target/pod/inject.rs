@@ -20,7 +20,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{Cluster, Found, PodError, Rung, Verb, container, exec::exec, push};
+use super::{Cluster, Found, PodError, Rung, Verb, container, exec::exec, images, push};
 use crate::{
     protocol::SILENCE_LIMIT,
     session::{Session, SessionError},
@@ -49,12 +49,6 @@ while [ "$passed" -lt "$1" ]; do
 done
 "#;
 
-/// Whether an image is one of kdbg's own, by the last part of its name, wherever it was copied to.
-fn is_own_image(image: &str) -> bool {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    name.split([':', '@']).next() == Some("kdbg-agent")
-}
-
 /// The container as it is wanted.
 pub(super) struct Wanted<'a> {
     pub(super) image: &'a str,
@@ -79,7 +73,7 @@ impl Wanted<'_> {
     /// What the container does until it is used, and between uses.
     fn rest(&self) -> Vec<String> {
         let idle = self.idle.as_secs().to_string();
-        let words: &[&str] = if is_own_image(self.image) {
+        let words: &[&str] = if images::is_own(self.image) {
             &[AGENT_PATH, "rest", "--idle", &idle]
         } else {
             &["sh", "-c", REST, "kdbg", &idle]

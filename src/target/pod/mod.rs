@@ -9,6 +9,7 @@ mod client;
 mod container;
 mod error;
 mod exec;
+mod images;
 mod inject;
 mod push;
 mod resolve;
@@ -97,6 +98,8 @@ pub struct Place {
     pub rung: Rung,
     /// The agent's container.
     pub agent: String,
+    /// The image of that.
+    pub agent_image: String,
     /// Whether it was there before.
     pub reused: bool,
     /// Higher rungs that admission refused, with its words, when a lower one had to do.
@@ -174,9 +177,10 @@ impl PodFound {
         };
         let mut refused = Vec::new();
         let mut best: Option<Opened> = None;
+        let mut image = options.image.clone();
         while !rungs.is_empty() {
             let rung = rungs.remove(0);
-            match self.stand(rung, options, process).await {
+            match self.stand(rung, &image, options, process).await {
                 Ok(opened) => {
                     let denial = denial(&opened.choice.process);
                     rungs = denial.map_or_else(Vec::new, |denial| rung::next_rungs(rung, denial));
@@ -186,6 +190,15 @@ impl PodFound {
                     }
                 }
                 Err(Standing::Refused(message)) => refused.push((rung, message)),
+                Err(Standing::Failed(PodError::NotStarting {
+                    image: Some(missing),
+                    reason,
+                    ..
+                })) if let Some(other) = self.image_instead(&missing, options).await => {
+                    tracing::warn!(missing, reason, "using {other} instead, which the node has");
+                    image = other;
+                    rungs.insert(0, rung);
+                }
                 Err(Standing::Failed(error)) => {
                     return best.ok_or(error).map(|opened| with(opened, refused));
                 }
@@ -204,11 +217,12 @@ impl PodFound {
     async fn stand(
         &mut self,
         rung: Rung,
+        image: &str,
         options: &PodOptions,
         process: Option<u32>,
     ) -> Result<Opened, Standing> {
         let wanted = inject::Wanted {
-            image: &options.image,
+            image,
             rung,
             target: &self.found.name,
             idle: options.idle,
@@ -230,7 +244,7 @@ impl PodFound {
             options.limit,
         )
         .await?;
-        let place = self.place(rung, name, reused);
+        let place = self.place(rung, image, name, reused);
         let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
             pod: self.name(),
@@ -248,7 +262,16 @@ impl PodFound {
         })
     }
 
-    fn place(&self, rung: Rung, agent: String, reused: bool) -> Place {
+    /// What to use when the node cannot get the image: one that it has. Only once, and not when an image was asked for.
+    async fn image_instead(&self, missing: &str, options: &PodOptions) -> Option<String> {
+        if missing != options.image || options.image != DEFAULT_IMAGE {
+            return None;
+        }
+        let node = self.pod.spec.as_ref()?.node_name.as_deref()?;
+        images::on_node(&self.cluster, node).await
+    }
+
+    fn place(&self, rung: Rung, agent_image: &str, agent: String, reused: bool) -> Place {
         let spec = self.pod.spec.as_ref();
         Place {
             namespace: self.cluster.namespace.clone(),
@@ -270,6 +293,7 @@ impl PodFound {
             image_id: self.found.image_id.clone(),
             rung,
             agent,
+            agent_image: agent_image.to_owned(),
             reused,
             refused: Vec::new(),
         }
