@@ -8,6 +8,7 @@ mod access;
 mod container;
 mod environ;
 mod file_system;
+mod identity;
 mod list;
 mod net;
 mod open_files;

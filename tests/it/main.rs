@@ -14,6 +14,7 @@ mod env;
 mod files;
 mod generated;
 mod git_read;
+mod identity;
 mod ps;
 mod session;
 mod snapshot;
