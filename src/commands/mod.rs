@@ -61,6 +61,12 @@ fn say_choice(target: &Target, printer: &Printer) {
                 "looking at pod {}{of}, container {}, process {pid} ({name}): {because}",
                 place.pod, place.container
             ));
+            if let Some((image, reason)) = &place.missing_image {
+                printer.warning(&format!(
+                    "the node cannot get image {image}, so the agent runs in {}, which it has ({reason})",
+                    place.agent_image
+                ));
+            }
             for (rung, message) in &place.refused {
                 tracing::info!(%rung, message, "admission refused the agent these rights");
             }

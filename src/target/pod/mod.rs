@@ -104,6 +104,8 @@ pub struct Place {
     pub reused: bool,
     /// Higher rungs that admission refused, with its words, when a lower one had to do.
     pub refused: Vec<(Rung, String)>,
+    /// The image that was wanted and could not be had, and why, when another one had to do.
+    pub missing_image: Option<(String, String)>,
 }
 
 /// An agent beside a container, and what it sees of it.
@@ -178,6 +180,8 @@ impl PodFound {
         let mut refused = Vec::new();
         let mut best: Option<Opened> = None;
         let mut image = options.image.clone();
+        let mut missing_image = None;
+        let mut missing_image = None;
         while !rungs.is_empty() {
             let rung = rungs.remove(0);
             match self.stand(rung, &image, options, process).await {
@@ -195,17 +199,26 @@ impl PodFound {
                     reason,
                     ..
                 })) if let Some(other) = self.image_instead(&missing, options).await => {
-                    tracing::warn!(missing, reason, "using {other} instead, which the node has");
+                    missing_image = Some((missing, reason));
                     image = other;
                     rungs.insert(0, rung);
                 }
                 Err(Standing::Failed(error)) => {
-                    return best.ok_or(error).map(|opened| with(opened, refused));
+                    // What a lower rung sees is better than nothing.
+                    if best.is_none() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%rung, %error, "the agent did not get these rights");
+                    break;
                 }
             }
         }
         match best {
-            Some(opened) => Ok(with(opened, refused)),
+            Some(mut opened) => {
+                opened.place.refused = refused;
+                opened.place.missing_image = missing_image;
+                Ok(opened)
+            }
             None => Err(PodError::Admission {
                 pod: self.name(),
                 refusals: refused,
@@ -296,6 +309,7 @@ impl PodFound {
             agent_image: agent_image.to_owned(),
             reused,
             refused: Vec::new(),
+            missing_image: None,
         }
     }
 }
@@ -320,11 +334,6 @@ impl From<PodError> for Standing {
     fn from(error: PodError) -> Self {
         Self::Failed(error)
     }
-}
-
-fn with(mut opened: Opened, refused: Vec<(Rung, String)>) -> Opened {
-    opened.place.refused = refused;
-    opened
 }
 
 /// The processes of the container that is looked at, told from all others that the agent sees.
