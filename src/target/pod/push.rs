@@ -34,7 +34,7 @@ for folder in /tmp /var/tmp /dev/shm "$HOME" .; do
   probe="$folder/.kdbg-probe-$$"
   if (printf '#!/bin/sh\n' >"$probe" && chmod 755 "$probe" && "$probe") 2>/dev/null; then
     rm -f "$probe"
-    if gunzip -h >/dev/null 2>&1 || gzip -h >/dev/null 2>&1; then packed=gzip; else packed=plain; fi
+    if printf x | gzip -c 2>/dev/null | gzip -dc >/dev/null 2>&1; then packed=gzip; else packed=plain; fi
     echo "$packed $folder"
     exit
   fi
