@@ -44,7 +44,8 @@ fn write(folder: &Path, files: &[(&str, &str)]) {
 
 /// Lines that no other file has.
 fn code(name: &str) -> String {
-    (0..10).map(|line| format!("{name} {line}\n")).collect()
+    let lines: Vec<String> = (0..10).map(|line| format!("{name} {line}\n")).collect();
+    lines.concat()
 }
 
 /// Standard output and standard error of `diff-src` with these options.

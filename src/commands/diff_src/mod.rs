@@ -157,7 +157,11 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let progress = printer.progress("opening the repository");
     let (reference, target) = tokio::join!(
         Reference::open(args.repo.clone(), args.reference.clone(), &progress),
-        async { Target::open(&wanted).await.map_err(CommandError::from) }
+        async {
+            Box::pin(Target::open(&wanted))
+                .await
+                .map_err(CommandError::from)
+        }
     );
     // What is wrong with the command line matters more than what is wrong with the target.
     let (reference, target) = (reference?, target?);
@@ -182,7 +186,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let unknown = running.unknown();
     let running_classes = running.classes();
     let classes = classes::compare(
-        running_classes.iter().map(|path| path.as_ref()),
+        running_classes.iter().map(AsRef::as_ref),
         tree.iter().map(|file| file.path.as_ref()),
     );
     let comparison =
