@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice as _};
 
 use super::{
     contents::{Cache, Reader},
@@ -391,7 +391,7 @@ impl Case<'_> {
         let noise = judgement
             .noise
             .iter()
-            .filter(|row| matches!(row.noise.class, Class::Attributes | Class::Moved))
+            .filter(|row| is_code_all_the_same(row))
             .map(|row| &row.difference);
         let mut findings = Vec::new();
         for difference in judgement.real.iter().chain(noise) {
@@ -501,6 +501,18 @@ impl Case<'_> {
             .filter(|path| seen.insert(path.clone()))
             .map(|running| Finding::DeletedInUse { running })
             .collect()
+    }
+}
+
+/// Whether noise is code that the process runs: a package that somebody edits in the container is a hot patch too.
+fn is_code_all_the_same(row: &NoiseRow) -> bool {
+    match row.noise.class {
+        Class::Attributes | Class::Moved => true,
+        Class::Dependency => row.difference.running.as_ref().is_some_and(|file| {
+            let is_cache = file.path.contains_str("/.cache/") || file.path.ends_with(b".pyc");
+            is_code(file.path.as_ref()) && !is_cache
+        }),
+        _ => false,
     }
 }
 

@@ -288,9 +288,10 @@ impl Report<'_> {
             .iter()
             .map(|(class, count)| format!("{count} {class}"))
             .collect();
+        let real = self.judgement.real.len();
+        let plural = if real == 1 { "" } else { "s" };
         printer.note(&format!(
-            "{} real differences; noise: {} (`--noise` lists it)",
-            self.judgement.real.len(),
+            "{real} real difference{plural}; noise: {} (`--noise` lists it)",
             counts.join(", ")
         ));
     }
