@@ -4,5 +4,6 @@ pub mod choice;
 pub mod comparison;
 pub mod environment;
 pub mod mapping;
+pub mod provenance;
 pub mod redact;
 pub mod roots;

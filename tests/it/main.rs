@@ -13,6 +13,7 @@ mod env;
 mod files;
 mod generated;
 mod git_read;
+mod kubelet_oracle;
 mod ps;
 mod session;
 mod snapshot;
