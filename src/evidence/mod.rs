@@ -5,5 +5,6 @@ pub mod comparison;
 pub mod environment;
 pub mod mapping;
 pub mod provenance;
+pub mod reads;
 pub mod redact;
 pub mod roots;
