@@ -16,6 +16,7 @@ mod files;
 mod generated;
 mod git_read;
 mod identity;
+mod kubelet_oracle;
 mod ps;
 mod session;
 mod snapshot;
