@@ -3,6 +3,7 @@
 pub mod choice;
 pub mod comparison;
 pub mod environment;
+pub mod fit;
 pub mod mapping;
 pub mod redact;
 pub mod roots;

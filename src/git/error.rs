@@ -188,6 +188,12 @@ pub enum GitError {
         /// What it is.
         actual: String,
     },
+    /// The reading of a history was ended from elsewhere.
+    #[error("the history of `{}` was not read to its end", path.display())]
+    HistoryCancelled {
+        /// The repository.
+        path: PathBuf,
+    },
     /// The refs could not be listed.
     #[error("cannot list the refs of the repository `{}`", path.display())]
     ListRefs {
@@ -393,6 +399,7 @@ impl GitError {
             | Self::ListRefs { .. }
             | Self::InvalidUrl { .. }
             | Self::Cancelled { .. }
+            | Self::HistoryCancelled { .. }
             | Self::Cache { .. } => Vec::new(),
         }
     }
