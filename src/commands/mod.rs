@@ -20,10 +20,13 @@ pub mod ls;
 pub mod man;
 pub mod ps;
 pub mod pull;
+mod repository;
+mod running;
 pub mod snapshot;
 mod store;
 mod subject;
 mod tree;
+pub mod which_ref;
 
 /// A path of the target, as it was typed.
 fn target_path(path: OsString) -> BString {

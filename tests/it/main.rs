@@ -17,3 +17,4 @@ mod ps;
 mod session;
 mod snapshot;
 mod support;
+mod which_ref;

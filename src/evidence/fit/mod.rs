@@ -129,6 +129,15 @@ impl Fit {
         answer.score >= plan::RARE
     }
 
+    /// The files of a commit's tree that its score holds against it: that do not run and could.
+    pub fn missing(&self, tree: &[(BString, ObjectId)]) -> Vec<BString> {
+        let paths = tree.iter().map(|(path, _)| path);
+        paths
+            .filter(|path| self.plan.could_run.contains(*path))
+            .cloned()
+            .collect()
+    }
+
     /// Compares what runs with the tree of one commit, file by file.
     pub fn tree(&self, running: &[RunningFile], tree: &[(BString, ObjectId)]) -> TreeFit {
         tree::compare(&self.plan, running, tree)

@@ -52,6 +52,8 @@ pub(super) struct Plan {
     pub(super) slots: usize,
     /// For each mapping, the sum of files that are there and do not run.
     pub(super) missing: Vec<usize>,
+    /// Paths that are missing where a commit has them.
+    pub(super) could_run: HashSet<BString>,
 }
 
 /// One of the sums that a region has.
@@ -88,6 +90,7 @@ impl Plan {
             regions: Vec::new(),
             slots: 0,
             missing: Vec::new(),
+            could_run: HashSet::new(),
         };
         plan.expect(search, &sightings);
         plan.expect_missing(search);
@@ -233,6 +236,8 @@ impl Plan {
             }
         }
         for (number, missing) in expected {
+            self.could_run
+                .insert(search.history.path(number).to_owned());
             self.expected.entry(number).or_default().push(missing);
         }
         self.missing = (first..).take(self.mappings.len()).collect();
