@@ -5,5 +5,6 @@ pub mod comparison;
 pub mod environment;
 pub mod fit;
 pub mod mapping;
+pub mod origin;
 pub mod redact;
 pub mod roots;

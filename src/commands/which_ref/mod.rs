@@ -3,10 +3,11 @@
 //! The agent names every running file as git would; the history of the repository, kept between runs, says
 //! which commit has them. What the image says of its own origin is checked against that, not believed.
 
+mod origin;
 mod output;
 mod search;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use bstr::BString;
 use clap::Args;
@@ -90,11 +91,22 @@ pub async fn run(args: WhichRefArgs, printer: &mut Printer) -> Result<ExitStatus
         printer.note(notice);
     }
     progress.say("comparing with the history");
-    let files = files_of(&running);
+    let mut notes = origin::collect(&target, &running).await;
+    let mut files = files_of(&running);
+    files.extend(origin::embedded(&notes, repository.hash_kind()));
     let options = SearchOptions::default();
-    let found = find(&repository, prepared, files, options).await?;
+    let found = Arc::new(find(&repository, prepared, files, options).await?);
+    progress.say("checking what the image says of its origin");
+    let checked = origin::check(&target, &repository, &running, &found, &mut notes).await?;
     drop(progress);
-    let report = output::Report::new(&target, &repository, &running, &found);
+    let report = output::Report {
+        target: &target,
+        repository: &repository,
+        walked: &running,
+        found: &found,
+        checked: &checked,
+        unread: &notes.unread,
+    };
     match args.output {
         OutputFormat::Text => report.text(printer)?,
         OutputFormat::Json => printer.json(&report.json())?,

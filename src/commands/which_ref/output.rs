@@ -6,14 +6,20 @@ use bstr::BString;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::search::{Described, Found};
+use super::{
+    origin::Checked,
+    search::{Described, Found},
+};
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
     commands::{
         running::NamedFiles,
         subject::{Subject, counted},
     },
-    evidence::fit::{FileFit, RunningFile},
+    evidence::{
+        fit::{FileFit, RunningFile},
+        origin::{self, Says},
+    },
     git::{Commit, Repository},
     render::{JsonBytes, JsonCow, safe},
     target::Target,
@@ -150,27 +156,16 @@ fn short(name: &str) -> &str {
 
 /// All that a run has found.
 pub(super) struct Report<'a> {
-    target: &'a Target,
-    repository: &'a Repository,
-    walked: &'a NamedFiles,
-    found: &'a Found,
+    pub(super) target: &'a Target,
+    pub(super) repository: &'a Repository,
+    pub(super) walked: &'a NamedFiles,
+    pub(super) found: &'a Found,
+    pub(super) checked: &'a [Checked],
+    /// Notes that could not be read: path and why.
+    pub(super) unread: &'a [(BString, String)],
 }
 
 impl<'a> Report<'a> {
-    pub(super) const fn new(
-        target: &'a Target,
-        repository: &'a Repository,
-        walked: &'a NamedFiles,
-        found: &'a Found,
-    ) -> Self {
-        Self {
-            target,
-            repository,
-            walked,
-            found,
-        }
-    }
-
     pub(super) fn text(&self, printer: &mut Printer) -> Result<(), CommandError> {
         let mut text = String::new();
         match self.found.headline() {
@@ -180,6 +175,7 @@ impl<'a> Report<'a> {
             }
             None => self.nothing(&mut text),
         }
+        self.evidence(&mut text);
         printer
             .data()
             .write_all(text.as_bytes())
@@ -316,6 +312,50 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// What the image says of its origin, the strongest first, and what came of checking it.
+    fn evidence(&self, text: &mut String) {
+        let is_told = |checked: &&Checked| {
+            // Packages that are as they were installed are many, and no news.
+            let is_plain = matches!(checked.claim.says, Says::Files(_))
+                && !matches!(checked.verdict, origin::Verdict::Contradicts { .. });
+            !is_plain
+        };
+        let told: Vec<&Checked> = self.checked.iter().filter(is_told).collect();
+        let plain = self.checked.len() - told.len();
+        if self.checked.is_empty() {
+            return;
+        }
+        text.push_str("evidence:\n");
+        for checked in told {
+            let _ = writeln!(
+                text,
+                "  {} `{}`: {}: {}",
+                checked.claim.kind.as_str(),
+                safe(&checked.claim.source),
+                said(&checked.claim.says),
+                outcome(&checked.verdict)
+            );
+            if let Some(warning) = &checked.warning {
+                let _ = writeln!(text, "    {}", crate::render::safe(warning.as_bytes()));
+            }
+            if let origin::Verdict::Contradicts { files, .. } = &checked.verdict {
+                for file in files.iter().take(FILES) {
+                    let _ = writeln!(text, "    M {file}");
+                }
+                if files.len() > FILES {
+                    let _ = writeln!(text, "    and {} more", files.len() - FILES);
+                }
+            }
+        }
+        if plain > 0 {
+            let _ = writeln!(
+                text,
+                "  {} as installed, or not compared (`-o json` lists them)",
+                counted(plain as u64, "installed package")
+            );
+        }
+    }
+
     pub(super) fn print_warnings(&self, printer: &Printer) {
         const SHOWN: usize = 10;
         let unreadable = &self.walked.unreadable;
@@ -326,6 +366,12 @@ impl<'a> Report<'a> {
             printer.warning(&format!(
                 "and {} more; `-o json` lists all of them",
                 unreadable.len() - SHOWN
+            ));
+        }
+        for (path, reason) in self.unread {
+            printer.note(&format!(
+                "`{}` may say where the image comes from and was not read: {reason}",
+                safe(path)
             ));
         }
         if self.found.refs.1 > 0 {
@@ -346,7 +392,11 @@ impl<'a> Report<'a> {
             .answers
             .first()
             .is_some_and(|best| best.range.merged || self.found.reference.is_none());
-        let fits = self.found.verdict() == Verdict::Fits && merged;
+        let contradicted = self
+            .checked
+            .iter()
+            .any(|checked| matches!(checked.verdict, origin::Verdict::Contradicts { .. }));
+        let fits = self.found.verdict() == Verdict::Fits && merged && !contradicted;
         let complete = self.walked.unreadable.is_empty() && self.found.refs.1 == 0;
         ExitStatus::of_comparison(!fits, complete)
     }
@@ -385,6 +435,7 @@ impl<'a> Report<'a> {
                 .collect(),
             answers: found.answers.iter().map(|one| self.answer(one)).collect(),
             on_reference: found.on_reference.as_ref().map(|one| self.answer(one)),
+            evidence: self.checked.iter().map(JsonClaim::new).collect(),
             complete: self.walked.unreadable.is_empty(),
             unreadable: self
                 .walked
@@ -437,6 +488,40 @@ impl<'a> Report<'a> {
     }
 }
 
+/// What a claim says, in words.
+fn said(says: &Says) -> String {
+    match says {
+        Says::Commit {
+            revision, modified, ..
+        } => {
+            let short: String = revision.chars().take(12).collect();
+            match modified {
+                Some(true) => format!("commit {short} with changes beside it"),
+                Some(false) => format!("commit {short}, unchanged"),
+                None => format!("commit {short}"),
+            }
+        }
+        Says::Version { name, version } => {
+            format!("{} {}", safe(name.as_bytes()), safe(version.as_bytes()))
+        }
+        Says::Files(files) => counted(files.len() as u64, "installed file"),
+        Says::Sources(sources) => counted(sources.len() as u64, "source"),
+    }
+}
+
+/// What came of checking a claim, in words.
+fn outcome(verdict: &origin::Verdict) -> String {
+    match verdict {
+        origin::Verdict::Fits { compared } => {
+            format!("fits ({} compared)", counted(*compared as u64, "file"))
+        }
+        origin::Verdict::Contradicts { compared, files } => {
+            format!("contradicted, {} of {compared} files differ", files.len())
+        }
+        origin::Verdict::Unchecked { reason } => format!("not checked, {reason}"),
+    }
+}
+
 fn folder(path: &BString) -> String {
     if path.is_empty() {
         "the top of the repository".to_owned()
@@ -475,8 +560,64 @@ struct JsonReport<'a> {
     mappings: Vec<JsonMapping<'a>>,
     answers: Vec<JsonAnswer<'a>>,
     on_reference: Option<JsonAnswer<'a>>,
+    evidence: Vec<JsonClaim<'a>>,
     complete: bool,
     unreadable: Vec<JsonUnreadable<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonClaim<'a> {
+    kind: origin::Kind,
+    source: JsonBytes<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<usize>,
+    warning: Option<&'a str>,
+    check: &'a origin::Verdict,
+}
+
+impl<'a> JsonClaim<'a> {
+    fn new(checked: &'a Checked) -> Self {
+        let mut claim = Self {
+            kind: checked.claim.kind,
+            source: JsonBytes(&checked.claim.source),
+            revision: None,
+            modified: None,
+            repository: None,
+            name: None,
+            version: None,
+            files: None,
+            warning: checked.warning.as_deref(),
+            check: &checked.verdict,
+        };
+        match &checked.claim.says {
+            Says::Commit {
+                revision,
+                modified,
+                repository,
+            } => {
+                claim.revision = Some(revision);
+                claim.modified = *modified;
+                claim.repository = repository.as_deref();
+            }
+            Says::Version { name, version } => {
+                claim.name = Some(name);
+                claim.version = Some(version);
+            }
+            Says::Files(files) => claim.files = Some(files.len()),
+            Says::Sources(sources) => claim.files = Some(sources.len()),
+        }
+        claim
+    }
 }
 
 #[derive(Serialize)]

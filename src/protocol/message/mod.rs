@@ -55,6 +55,18 @@ pub enum Request {
     OpenFiles(ProcessId),
     /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
     Sockets(ProcessId),
+    /// A part of one file. Head: [`FileHead`]; data and holes: the bytes from `offset` on, less than `length`
+    /// of them when the file ends before; trailer: [`FileTail`].
+    ReadRange {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
 }
 
 impl Request {
@@ -70,6 +82,7 @@ impl Request {
             Self::ProcFile { .. } => "read a file of /proc",
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
+            Self::ReadRange { .. } => "read a part of a file",
         }
     }
 }
@@ -203,6 +216,15 @@ mod tests {
         }
         golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
+        golden(
+            Request::ReadRange {
+                process: PROCESS,
+                path: "p".into(),
+                offset: 1,
+                length: 300,
+            },
+            &[8, 172, 2, 5, 1, b'p', 1, 172, 2],
+        );
     }
 
     #[test]
