@@ -5,16 +5,20 @@
 //! never stops or signals a process, and exits by itself (see `serve`).
 
 mod access;
+mod container;
 mod environ;
 mod file_system;
+mod identity;
 mod list;
 mod net;
 mod open_files;
+mod ourselves;
 mod output;
 mod probe;
 mod proc_file;
 mod processes;
 mod read;
+mod rest;
 mod serve;
 mod sockets;
 mod status;
@@ -24,6 +28,8 @@ mod testing;
 mod view;
 mod walk;
 
+pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;
+pub use rest::rest;
 pub use serve::{Ended, serve};

@@ -232,7 +232,7 @@ fn serving<'a>(processes: &[&'a Process], first: &'a Process) -> Option<(&'a Pro
             .filter(|process| process.parent == chosen.id.pid)
             .count();
         let on = listens(next).to_vec();
-        reason = if siblings == 1 && next.arguments == chosen.arguments {
+        reason = if siblings == 1 && runs_the_same(next, chosen) {
             Reason::Reloaded {
                 on,
                 by: chosen.id.pid,
@@ -247,6 +247,15 @@ fn serving<'a>(processes: &[&'a Process], first: &'a Process) -> Option<(&'a Pro
         chosen = next;
     }
     Some((chosen, reason))
+}
+
+/// Whether both run the same command. A reloader names its interpreter by the full path when it starts itself again
+/// (werkzeug: `sys.executable`), whatever it was called by before.
+fn runs_the_same(process: &Process, other: &Process) -> bool {
+    let program = |process: &Process| process.executable.known().cloned();
+    let same_program = process.arguments.first() == other.arguments.first()
+        || program(process).is_some_and(|path| program(other) == Some(path));
+    same_program && process.arguments.get(1..) == other.arguments.get(1..)
 }
 
 fn is_ancestor(above: &Process, process: &Process, processes: &[&Process]) -> bool {
@@ -402,6 +411,20 @@ mod tests {
                 "started again by 1 when a file changes, listens on :5000".to_owned()
             )
         );
+    }
+
+    #[test]
+    fn a_reloader_may_start_itself_again_by_the_full_path_of_its_interpreter() {
+        let mut tree = [
+            process(1, 0, &["python3", "app.py"], &[5000]),
+            process(9, 1, &["/usr/bin/python3", "app.py"], &[5000]),
+        ];
+        for process in &mut tree {
+            process.executable = Reading::Known("/usr/bin/python3.11".into());
+        }
+        assert!(chosen(&tree).1.starts_with("started again by 1"));
+        tree[1].executable = Reading::Known("/opt/python".into());
+        assert!(chosen(&tree).1.starts_with("the worker of 1"));
     }
 
     #[test]

@@ -7,12 +7,14 @@
     reason = "a test fails by panicking, what tests share too, and says on stderr what it skipped"
 )]
 
+mod agent_program;
 mod diff_oracle;
 mod diff_src;
 mod env;
 mod files;
 mod generated;
 mod git_read;
+mod identity;
 mod ps;
 mod session;
 mod snapshot;

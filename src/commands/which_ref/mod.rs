@@ -12,8 +12,8 @@ use std::{path::PathBuf, sync::Arc};
 use bstr::BString;
 use clap::Args;
 
-use self::search::{Question, SearchOptions, find};
-use super::{repository, running};
+use self::search::{Prepared, Question, find};
+use super::{fan_out, repository, running};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -25,6 +25,7 @@ use crate::{
         fit::RunningFile,
         roots::{self, Root, Why},
     },
+    git::Repository,
     target::Target,
 };
 
@@ -59,49 +60,52 @@ pub struct WhichRefArgs {
 
 /// Runs `kdbg which-ref`.
 pub async fn run(args: WhichRefArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let wanted = args.target.wanted()?;
-    let progress = printer.progress("opening the repository");
-    let (opened, target) = tokio::join!(repository::open(args.repo.clone(), &progress), async {
-        Target::open(&wanted).await.map_err(CommandError::from)
-    });
     // What is wrong with the command line matters more than what is wrong with the target.
-    let (opened, target) = (opened?, target?);
-    for notice in &opened.notices {
-        printer.note(notice);
-    }
-    super::say_choice(&target, printer);
-    let roots = roots_of(&args, &target);
-    let repository = opened.repository;
+    args.target.wanted()?;
+    let progress = printer.progress("opening the repository");
+    let opened = repository::open(args.repo.clone(), &progress).await?;
     let question = Question {
         reference: args.reference.clone(),
         refs: args.refs.clone(),
     };
-    let (question, running) = tokio::join!(
-        search::prepare(&repository, question, &progress),
-        running::walk(
-            &target,
-            &roots,
-            repository.hash_kind(),
-            args.max_file_size,
-            &progress
-        )
-    );
-    let (prepared, running) = (question?, running?);
-    for notice in &prepared.notices {
+    let prepared = search::prepare(&opened.repository, question, &progress).await?;
+    drop(progress);
+    for notice in opened.notices.iter().chain(&prepared.notices) {
         printer.note(notice);
     }
-    progress.say("comparing with the history");
+    let prepared = Arc::new(prepared);
+    fan_out::run(
+        &args.target,
+        args.output,
+        printer,
+        async |target, printer| look(&args, &opened.repository, &prepared, target, printer).await,
+    )
+    .await
+}
+
+async fn look(
+    args: &WhichRefArgs,
+    repository: &Arc<Repository>,
+    prepared: &Arc<Prepared>,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let progress = printer.progress("naming the running files");
+    let roots = roots_of(args, &target);
+    let (hash, limit) = (repository.hash_kind(), args.max_file_size);
+    let running = running::walk(&target, &roots, hash, limit, &progress).await?;
     let mut notes = origin::collect(&target, &running).await;
     let mut files = files_of(&running);
-    files.extend(origin::embedded(&notes, repository.hash_kind()));
-    let options = SearchOptions::default();
-    let found = Arc::new(find(&repository, prepared, files, options).await?);
+    files.extend(origin::embedded(&notes, hash));
+    progress.say("comparing with the history");
+    let found = find(repository, prepared, files, Vec::new()).await?;
+    let found = Arc::new(found);
     progress.say("checking what the image says of its origin");
-    let checked = origin::check(&target, &repository, &running, &found, &mut notes).await?;
+    let checked = origin::check(&target, repository, &running, &found, &mut notes).await?;
     drop(progress);
     let report = output::Report {
         target: &target,
-        repository: &repository,
+        repository,
         walked: &running,
         found: &found,
         checked: &checked,

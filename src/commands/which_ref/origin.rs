@@ -26,7 +26,7 @@ use crate::{
     protocol::message::{FileHead, FileTail, Request},
     render::safe,
     session::RequestError,
-    target::Target,
+    target::{Place, Target},
 };
 
 /// No larger note is read whole.
@@ -61,6 +61,9 @@ pub(super) struct Checked {
 /// Fetches the notes among the running files, and that of the executable.
 pub(super) async fn collect(target: &Target, walked: &NamedFiles) -> Notes {
     let mut notes = Notes::default();
+    if let Place::Pod(place) = &target.place {
+        notes.claims.extend(labels::tag(&place.image));
+    }
     notes.executable(target).await;
     for path in archives(target, walked) {
         notes.archive(target, &path).await;

@@ -405,7 +405,7 @@ impl<'a> Report<'a> {
         let found = self.found;
         JsonReport {
             schema: 1,
-            process: Subject::new(self.target.process()),
+            process: Subject::new(self.target),
             repository: self.repository.display_path().display().to_string(),
             reference: found
                 .reference

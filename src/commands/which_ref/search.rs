@@ -32,13 +32,6 @@ pub(in crate::commands) struct Prepared {
     pub(in crate::commands) notices: Vec<String>,
 }
 
-/// How a search goes about it.
-#[derive(Default)]
-pub(in crate::commands) struct SearchOptions {
-    /// Pairs of folders that are known; empty when they are to be found.
-    pub(in crate::commands) pinned: Vec<FolderPair>,
-}
-
 /// What a search has found.
 pub(in crate::commands) struct Found {
     pub(in crate::commands) running: Vec<RunningFile>,
@@ -144,14 +137,14 @@ fn reference(
     }
 }
 
-/// Searches, and describes what was found.
+/// Searches, and describes what was found. Pairs of folders that are known may be given; none has them found.
 pub(in crate::commands) async fn find(
     repository: &Arc<Repository>,
-    prepared: Prepared,
+    prepared: &Arc<Prepared>,
     running: Vec<RunningFile>,
-    options: SearchOptions,
+    pinned: Vec<FolderPair>,
 ) -> Result<Found, CommandError> {
-    let repository = Arc::clone(repository);
+    let (repository, prepared) = (Arc::clone(repository), Arc::clone(prepared));
     blocking(move || {
         let history = &prepared.history;
         let numbers = history.numbers();
@@ -176,7 +169,7 @@ pub(in crate::commands) async fn find(
             running: &running,
             tips: &starts,
             reference,
-            pinned: &options.pinned,
+            pinned: &pinned,
         }
         .run();
         let describe = |answer: &Answer| {
@@ -206,7 +199,7 @@ pub(in crate::commands) async fn find(
             is_shallow: repository.is_shallow(),
             fit,
             running,
-            reference: prepared.reference,
+            reference: prepared.reference.clone(),
         })
     })
     .await

@@ -42,6 +42,29 @@ pub fn claims(labels: &[(String, String)]) -> Vec<Claim> {
         .collect()
 }
 
+/// The claim of an image's tag, when that is the name of a commit, as many pipelines have it.
+#[must_use]
+pub fn tag(image: &str) -> Option<Claim> {
+    let name = image.split('@').next()?;
+    // A colon before the last slash is that of a port.
+    let (_, tag) = name.rsplit('/').next()?.rsplit_once(':')?;
+    let commit = ["sha-", "git-", "g"]
+        .iter()
+        .find_map(|prefix| revision(tag.strip_prefix(prefix)?))
+        .or_else(|| revision(tag))
+        // Seven digits without a letter are a date or a build number rather than a commit.
+        .filter(|commit| commit.bytes().any(|byte| byte.is_ascii_alphabetic()))?;
+    Some(Claim {
+        kind: Kind::Label,
+        source: image.into(),
+        says: Says::Commit {
+            revision: commit,
+            modified: None,
+            repository: None,
+        },
+    })
+}
+
 /// Whether two addresses mean the same repository, however it is fetched.
 #[must_use]
 pub fn is_same_repository(left: &str, right: &str) -> bool {
@@ -93,6 +116,28 @@ mod tests {
                 !is_same_repository(left, "https://git.example/a/base"),
                 "{left}"
             );
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_the_name_of_a_commit_is_a_claim() {
+        let commit = |image: &str| match tag(image)?.says {
+            Says::Commit { revision, .. } => Some(revision),
+            _ => None,
+        };
+        assert_eq!(commit("host:5000/shop:90940f6").as_deref(), Some("90940f6"));
+        assert_eq!(
+            commit("shop:sha-90940f6@sha256:00").as_deref(),
+            Some("90940f6")
+        );
+        for other in [
+            "host:5000/shop",
+            "shop:20241121",
+            "shop:1.2.3",
+            "shop@sha256:90940f68",
+            "shop:latest",
+        ] {
+            assert_eq!(commit(other), None, "{other}");
         }
     }
 

@@ -162,6 +162,10 @@ impl Capabilities {
     pub const DAC_OVERRIDE: Self = Self(1 << 1);
     /// `CAP_DAC_READ_SEARCH`
     pub const DAC_READ_SEARCH: Self = Self(1 << 2);
+    /// `CAP_SETGID`
+    pub const SETGID: Self = Self(1 << 6);
+    /// `CAP_SETUID`
+    pub const SETUID: Self = Self(1 << 7);
     /// `CAP_SYS_PTRACE`
     pub const SYS_PTRACE: Self = Self(1 << 19);
 
