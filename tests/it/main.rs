@@ -9,6 +9,7 @@
 
 mod agent_program;
 mod diff_oracle;
+mod diff_pod;
 mod diff_src;
 mod env;
 mod files;
