@@ -1,6 +1,7 @@
 //! `kdbg which-ref` as a user runs it: real processes, real histories, git as the oracle.
 
 mod origin;
+mod packages;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -294,7 +294,16 @@ impl<'a> Report<'a> {
         let Some((best, others)) = self.found.answers.split_first() else {
             return;
         };
-        for other in others.iter().take(3).filter(|other| other.is_evidence) {
+        let told_below = |other: &Described| {
+            let nearest = self.found.on_reference.as_ref();
+            !best.range.merged
+                && nearest.is_some_and(|nearest| nearest.newest.id == other.newest.id)
+        };
+        // Those that are as near are needed to see that nothing is decided; of the others, the first.
+        let equal = others.iter().filter(|other| other.is_as_good_as(best));
+        let next = others.iter().find(|other| !other.is_as_good_as(best));
+        let next = next.filter(|next| !told_below(next));
+        for other in equal.chain(next).filter(|other| other.is_evidence) {
             let word = if other.is_as_good_as(best) {
                 "equally near"
             } else {

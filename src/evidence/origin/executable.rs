@@ -63,30 +63,45 @@ pub fn claims(path: &bstr::BStr, file: &Sparse) -> Vec<Claim> {
     claims
 }
 
-fn go_claims(build: &GoBuild) -> impl Iterator<Item = Says> {
-    let commit = build
-        .settings
-        .get("vcs.revision")
-        .and_then(|name| revision(name));
-    let modified = build
-        .settings
-        .get("vcs.modified")
-        .map(|modified| modified == "true");
-    let repository = build.main.as_ref().map(|main| main.path.clone());
-    let version = build
-        .main
-        .as_ref()
-        .filter(|main| !main.replaced)
-        .map(|main| Says::Version {
-            name: main.path.clone(),
-            version: main.version.clone(),
+/// The commit, by the setting or by the version that Go makes of a commit; without one, the module.
+fn go_claims(build: &GoBuild) -> Option<Says> {
+    let main = build.main.as_ref();
+    let repository = main.map(|main| main.path.clone());
+    let setting = build.settings.get("vcs.revision");
+    if let Some(revision) = setting.and_then(|name| revision(name)) {
+        let modified = build.settings.get("vcs.modified");
+        return Some(Says::Commit {
+            revision,
+            modified: modified.map(|modified| modified == "true"),
+            repository,
         });
-    let commit = commit.map(|revision| Says::Commit {
-        revision,
-        modified,
-        repository,
-    });
-    commit.into_iter().chain(version)
+    }
+    let main = main.filter(|main| !main.replaced)?;
+    if let Some((revision, modified)) = pseudo_version(&main.version) {
+        return Some(Says::Commit {
+            revision,
+            modified,
+            repository,
+        });
+    }
+    Some(Says::Version {
+        name: main.path.clone(),
+        version: main.version.clone(),
+    })
+}
+
+/// The commit in `v1.2.4-0.20240110100000-7981f770d015+dirty`, and whether it was changed.
+fn pseudo_version(version: &str) -> Option<(String, Option<bool>)> {
+    let (version, modified) = match version.split_once('+') {
+        Some((version, mark)) => (version, mark.contains("dirty").then_some(true)),
+        None => (version, None),
+    };
+    let (rest, commit) = version.rsplit_once('-')?;
+    let time = rest.rsplit(['-', '.']).next()?;
+    let is_time = time.len() == 14 && time.bytes().all(|byte| byte.is_ascii_digit());
+    (is_time && commit.len() == 12)
+        .then(|| revision(commit))?
+        .map(|commit| (commit, modified))
 }
 
 type Elf<'a> = object::File<'a, &'a Sparse>;
@@ -249,4 +264,58 @@ fn rust_root(file: &Sparse) -> Option<(String, String)> {
         text(root, "name")?.to_owned(),
         text(root, "version")?.to_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_that_go_makes_of_a_commit_names_it() {
+        let commit =
+            |version| pseudo_version(version).map(|(commit, modified)| (commit.len(), modified));
+        assert_eq!(
+            commit("v0.0.0-20240110100000-7981f770d015"),
+            Some((12, None))
+        );
+        assert_eq!(
+            commit("v1.2.4-0.20240110100000-7981f770d015+dirty"),
+            Some((12, Some(true)))
+        );
+        for other in [
+            "v1.2.3",
+            "(devel)",
+            "v1.2.3-rc.1",
+            "v1.0.0-2024-7981f770d015",
+            "",
+        ] {
+            assert_eq!(commit(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_lines_of_a_build_are_taken_apart() {
+        let text = "0123456789abcdef\
+path\tgit.example/shop\n\
+mod\tgit.example/shop\tv1.0.0\th1:x=\n\
+dep\tgit.example/a\tv0.1.0\n\
+dep\tgit.example/b\tv0.2.0\n=>\t./b\t\n\
+build\tvcs.revision=90940f68bdc22959c67e74599936805de6a43c4d\nbuild\tvcs.modified=true\n\
+0123456789abcdef";
+        let build = modules_of(text.as_bytes());
+        assert_eq!(build.package, "git.example/shop");
+        let replaced: Vec<_> = build.modules.iter().map(|module| module.replaced).collect();
+        assert_eq!(replaced, [false, true]);
+        assert!(matches!(
+            go_claims(&build),
+            Some(Says::Commit { modified: Some(true), revision, .. }) if revision.starts_with("90940f")
+        ));
+    }
+
+    #[test]
+    fn what_is_no_executable_has_no_claims() {
+        for content in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", &[0x7f; 300]] {
+            assert_eq!(claims("x".into(), &Sparse::whole(content.to_vec())), []);
+        }
+    }
 }

@@ -146,12 +146,9 @@ fn a_go_binary_says_when_it_was_built_with_changes_and_when_it_says_nothing() {
             modified.map(Value::Bool).as_ref()
         );
         // Without a commit the module is still named.
-        assert!(
-            claims
-                .iter()
-                .any(|claim| claim["name"] == "git.example/shop"),
-            "{json:#}"
-        );
+        if modified.is_none() {
+            assert_eq!(claims[0]["name"], "git.example/shop", "{json:#}");
+        }
         assert_eq!(json["answers"][0]["newest"]["id"], story.id(2));
     }
 }
