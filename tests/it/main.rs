@@ -10,6 +10,7 @@
 mod agent_program;
 mod containers;
 mod diff_oracle;
+mod diff_pod;
 mod diff_src;
 mod env;
 mod files;
@@ -21,3 +22,4 @@ mod ps;
 mod session;
 mod snapshot;
 mod support;
+mod which_ref;

@@ -61,6 +61,18 @@ pub enum Request {
     Sockets(ProcessId),
     /// The agent itself. Head: [`Agent`].
     Agent,
+    /// A part of one file. Head: [`FileHead`]; data and holes: the bytes from `offset` on, less than `length`
+    /// of them when the file ends before; trailer: [`FileTail`].
+    ReadRange {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
 }
 
 impl Request {
@@ -77,6 +89,7 @@ impl Request {
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
             Self::Agent => "tell who the agent is",
+            Self::ReadRange { .. } => "read a part of a file",
         }
     }
 }
@@ -211,6 +224,15 @@ mod tests {
         golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
         golden(Request::Agent, &[8]);
+        golden(
+            Request::ReadRange {
+                process: PROCESS,
+                path: "p".into(),
+                offset: 1,
+                length: 300,
+            },
+            &[9, 172, 2, 5, 1, b'p', 1, 172, 2],
+        );
     }
 
     #[test]
