@@ -1,7 +1,7 @@
 //! Which probe answers which request.
 
 use super::{Answer, Output, environ, list, open_files, proc_file, processes, read, sockets, walk};
-use crate::protocol::message::Request;
+use crate::protocol::message::{Cause, Failure, Request};
 
 /// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
 ///
@@ -17,6 +17,8 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
         Request::OpenFiles(process) => open_files::answer(*process, output),
         Request::Sockets(process) => sockets::answer(*process, output),
+        // It needs both directions of its stream: see `run`.
+        Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs::File, io::Write as _, os::fd::AsFd as _, process::ExitCode};
 
 use kdbg::{
-    agent::{Ended, serve},
+    agent::{Ended, end_descendants, serve},
     protocol::{Hello, VERSION},
 };
 
@@ -32,7 +32,11 @@ fn converse() -> Result<(), Ended> {
     // Of their own, without the buffering and the locks of std's handles.
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    serve(input, output)
+    // What a command leaves behind becomes ours, not the child of the target's process 1, and ends with us.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let ended = serve(input, output);
+    end_descendants();
+    ended
 }
 
 /// Standard output is the pipe, so everything for people goes to standard error.

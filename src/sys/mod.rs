@@ -4,6 +4,14 @@
 
 #[cfg(target_os = "linux")]
 mod folder;
+#[cfg(target_os = "linux")]
+mod start;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 #[cfg(target_os = "linux")]
 pub use folder::{NameKind, Names, read_names};
+#[cfg(target_os = "linux")]
+pub use start::{Step, Surroundings, failed_step, surround};
+#[cfg(target_os = "linux")]
+pub use terminal::set_terminal_size;

@@ -9,6 +9,7 @@
 mod failure;
 mod file;
 mod process;
+mod run;
 mod socket;
 mod tree;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
+pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
 pub use socket::{Address, Protocol, Socket, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
 
@@ -55,6 +57,9 @@ pub enum Request {
     OpenFiles(ProcessId),
     /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
     Sockets(ProcessId),
+    /// A command beside a process. Head: [`RunHead`]; data and error data: what it writes; trailer: [`RunEnd`].
+    /// Meanwhile the client sends input, sizes and signals on the same stream.
+    Run(RunRequest),
 }
 
 impl Request {
@@ -70,6 +75,7 @@ impl Request {
             Self::ProcFile { .. } => "read a file of /proc",
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
+            Self::Run(_) => "run a command",
         }
     }
 }
@@ -203,6 +209,46 @@ mod tests {
         }
         golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
+        golden(
+            Request::Run(RunRequest {
+                process: PROCESS,
+                command: vec!["c".into()],
+                terminal: Some(Terminal {
+                    name: "t".into(),
+                    size: TerminalSize {
+                        rows: 24,
+                        columns: 200,
+                    },
+                }),
+                environment: vec![("n".into(), "v".into())],
+                folder: Some("f".into()),
+                chroot: true,
+                title: "p".into(),
+            }),
+            &[
+                8, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
+                1, 1, b'p',
+            ],
+        );
+    }
+
+    #[test]
+    fn runs_have_these_bytes() {
+        golden(
+            RunHead {
+                pid: 1,
+                program: "s".into(),
+                path: "/".into(),
+                folder: Reading::Known("f".into()),
+            },
+            &[1, 1, b's', 1, b'/', 0, 1, b'f'],
+        );
+        golden(RunEnd::Exited(255), &[0, 255]);
+        golden(RunEnd::Killed { signal: 9 }, &[1, 18]);
+        golden(RunEnd::NotStarted { errno: 2 }, &[2, 4]);
+        for (number, signal) in (0..).zip(RunSignal::ALL) {
+            golden(signal, &[number]);
+        }
     }
 
     #[test]
@@ -321,6 +367,9 @@ mod tests {
             (Cause::Busy, &[12]),
             (Cause::BadRequest, &[13]),
             (Cause::Unparsable, &[14]),
+            (Cause::LeadsOutside, &[15]),
+            (Cause::NoShell, &[16]),
+            (Cause::Lacks(Capabilities::SYS_CHROOT), &[17, 128, 128, 16]),
         ] {
             let expected: Vec<u8> = std::iter::once(0).chain(bytes.iter().copied()).collect();
             golden(Failure::new("", cause), &expected);
