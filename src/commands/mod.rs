@@ -11,6 +11,7 @@ use crate::{
     target::Target,
 };
 
+pub mod attach;
 pub mod cat;
 pub mod completions;
 pub mod diff_src;

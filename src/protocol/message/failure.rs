@@ -322,6 +322,10 @@ impl Failure {
     pub fn remedies(&self) -> Vec<String> {
         match &self.cause {
             Cause::Denied(denial) => denial.remedies(),
+            Cause::NoShell => vec![
+                "name a command after `--`, or run the target's own shell with `--chroot`"
+                    .to_owned(),
+            ],
             Cause::Lacks(capabilities) => vec![format!("run kdbg as root with {capabilities}")],
             _ => Vec::new(),
         }
