@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,14 +13,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::exit::ExitStatus;
 use crate::protocol::message::RunSignal;
 
-static CLAIMS: AtomicUsize = AtomicUsize::new(0);
+static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// Whether a command handles signals by itself now.
+/// Whether the command handles signals by itself.
 pub fn are_claimed() -> bool {
-    CLAIMS.load(Ordering::Acquire) > 0
+    CLAIMED.load(Ordering::Acquire)
 }
 
-/// The signals of this program, for the command that has claimed them. Dropping it gives them back.
+/// The signals of this program, for the command that has claimed them.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -39,7 +39,7 @@ pub enum Heard {
 }
 
 impl Signals {
-    /// Claims them.
+    /// Claims them for good: whoever handles the last one still has to end in order.
     pub fn claim() -> io::Result<Self> {
         let signals = Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -48,7 +48,7 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             resize: signal(SignalKind::window_change())?,
         };
-        CLAIMS.fetch_add(1, Ordering::AcqRel);
+        CLAIMED.store(true, Ordering::Release);
         Ok(signals)
     }
 
@@ -61,12 +61,6 @@ impl Signals {
             _ = self.quit.recv() => Heard::Ending(RunSignal::Quit),
             _ = self.resize.recv() => Heard::Resized,
         }
-    }
-}
-
-impl Drop for Signals {
-    fn drop(&mut self) {
-        CLAIMS.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

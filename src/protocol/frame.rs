@@ -284,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 17] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Request,
@@ -297,6 +297,11 @@ mod tests {
         Kind::Credit,
         Kind::Cancel,
         Kind::Goodbye,
+        Kind::Input,
+        Kind::InputEnd,
+        Kind::Resize,
+        Kind::Signal,
+        Kind::ErrorData,
     ];
 
     fn decode_all(mut bytes: &[u8], step: usize) -> Result<Vec<(Kind, u32, Vec<u8>)>, FrameError> {
@@ -334,7 +339,7 @@ mod tests {
             assert_eq!(Kind::from_byte(kind as u8), Some(kind));
         }
         assert_eq!(Kind::from_byte(0), None);
-        assert_eq!(Kind::from_byte(13), None);
+        assert_eq!(Kind::from_byte(18), None);
     }
 
     #[test]

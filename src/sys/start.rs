@@ -175,12 +175,13 @@ mod tests {
             failed_step(&command.spawn().unwrap_err())
         };
         let file = || Some(File::open("/proc/self/exe").unwrap().into());
+        let text = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(
             fails("/nonexistent", surroundings()),
             (Step::Program, Errno::ENOENT)
         );
         assert_eq!(
-            fails("/etc/hostname", surroundings()),
+            fails(text.path().to_str().unwrap(), surroundings()),
             (Step::Program, Errno::EACCES)
         );
         assert_eq!(

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, what tests share too, and says on stderr what it skipped"
 )]
 
+mod attach;
 mod diff_oracle;
 mod diff_src;
 mod env;

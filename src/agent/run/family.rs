@@ -17,7 +17,7 @@ use bstr::ByteSlice as _;
 use nix::{
     sys::{
         signal::{Signal, kill},
-        wait::{WaitPidFlag, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
@@ -97,9 +97,11 @@ impl Family {
         });
     }
 
+    /// Whether none is left. The list of processes is read before each of them is: one that is born in between,
+    /// of a parent that ends in between, is seen the second time.
     fn is_over(&self) -> bool {
         self.bury();
-        self.members().is_empty()
+        self.members().is_empty() && self.members().is_empty()
     }
 
     fn signal(&self, signal: Signal) {
@@ -177,20 +179,22 @@ impl Families {
 /// it started may land on the target's process 1.
 pub fn end_descendants() {
     wait_for(Instant::now() + KILL_LIMIT, || {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                // A child of a process that has ended is ours: without children there are no descendants.
+                Err(_) => return true,
+                Ok(WaitStatus::StillAlive) => break,
+                Ok(_) => {}
+            }
+        }
         let all = processes();
-        let descendants: Vec<_> = all
-            .values()
-            .filter(|process| ancestors(process.pid, &all).contains(&ourselves()))
-            .collect();
-        for process in &descendants {
-            if process.has_ended {
-                // Its parent is about to, or is gone; then it is ours the next time.
-                let _ = waitpid(process.pid, Some(WaitPidFlag::WNOHANG));
-            } else {
+        for process in all.values() {
+            if !process.has_ended && ancestors(process.pid, &all).contains(&ourselves()) {
+                // It may have ended since.
                 let _ = kill(process.pid, Signal::SIGKILL);
             }
         }
-        descendants.is_empty()
+        false
     });
 }
 

@@ -72,6 +72,3 @@ fn end_of(status: std::process::ExitStatus) -> RunEnd {
         },
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -146,16 +146,16 @@ impl Starter<'_> {
         let mut command = Command::new(OsStr::from_bytes(program));
         command.args(rest.iter().map(|it| OsStr::from_bytes(it)));
         self.set_environment(&mut command, folder.name.known());
-        let terminal = match &self.request.terminal {
-            Some(wanted) => Some(give_terminal(&mut command, wanted)?),
-            None => {
-                command
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped());
-                None
-            }
-        };
+        let terminal = self.request.terminal.as_ref();
+        let terminal = terminal
+            .map(|wanted| give_terminal(&mut command, wanted))
+            .transpose()?;
+        if terminal.is_none() {
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+        }
         let root = self.root()?;
         let open = match folder.open {
             Some(open) => open,
@@ -278,33 +278,10 @@ enum Attempt {
 
 impl Ends {
     fn of(child: &mut Child, terminal: Option<OwnedFd>) -> Result<Self, Errno> {
-        let ends = match terminal {
-            Some(terminal) => {
-                let clone = || terminal.try_clone().map_err(|error| errno_of(&error));
-                Self {
-                    input: clone()?.into(),
-                    output: clone()?.into(),
-                    errors: None,
-                    terminal: Some(terminal),
-                }
-            }
-            None => {
-                let (Some(input), Some(output), Some(errors)) =
-                    (child.stdin.take(), child.stdout.take(), child.stderr.take())
-                else {
-                    return Err(Errno::EBADF);
-                };
-                for end in [input.as_fd(), output.as_fd(), errors.as_fd()] {
-                    // Slower, not wrong: the user's limit of pipe memory may be used up.
-                    let _ = fcntl::fcntl(end, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
-                }
-                Self {
-                    input: OwnedFd::from(input).into(),
-                    output: OwnedFd::from(output).into(),
-                    errors: Some(OwnedFd::from(errors).into()),
-                    terminal: None,
-                }
-            }
+        let ends = if let Some(terminal) = terminal {
+            Self::of_terminal(terminal)?
+        } else {
+            Self::of_pipes(child)?
         };
         for end in [Some(&ends.input), Some(&ends.output), ends.errors.as_ref()]
             .into_iter()
@@ -313,6 +290,34 @@ impl Ends {
             do_not_wait(end)?;
         }
         Ok(ends)
+    }
+
+    fn of_terminal(terminal: OwnedFd) -> Result<Self, Errno> {
+        let clone = || terminal.try_clone().map_err(|error| errno_of(&error));
+        Ok(Self {
+            input: clone()?.into(),
+            output: clone()?.into(),
+            errors: None,
+            terminal: Some(terminal),
+        })
+    }
+
+    fn of_pipes(child: &mut Child) -> Result<Self, Errno> {
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Errno::EBADF);
+        };
+        for end in [input.as_fd(), output.as_fd(), errors.as_fd()] {
+            // Slower, not wrong: the user's limit of pipe memory may be used up.
+            let _ = fcntl::fcntl(end, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+        }
+        Ok(Self {
+            input: OwnedFd::from(input).into(),
+            output: OwnedFd::from(output).into(),
+            errors: Some(OwnedFd::from(errors).into()),
+            terminal: None,
+        })
     }
 }
 

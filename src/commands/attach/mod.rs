@@ -272,7 +272,7 @@ impl<'a> Attachment<'a> {
             }
         }
         input.finish();
-        pending().await
+        pending::<()>().await;
     }
 
     /// How the command ended.
