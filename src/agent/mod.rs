@@ -5,16 +5,20 @@
 //! never stops or signals a process that it has not started, and exits by itself (see `serve`).
 
 mod access;
+mod container;
 mod environ;
 mod file_system;
+mod identity;
 mod list;
 mod net;
 mod open_files;
+mod ourselves;
 mod output;
 mod probe;
 mod proc_file;
 mod processes;
 mod read;
+mod rest;
 mod run;
 mod serve;
 mod sockets;
@@ -25,7 +29,9 @@ mod testing;
 mod view;
 mod walk;
 
+pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;
+pub use rest::rest;
 pub use run::end_descendants;
 pub use serve::{Ended, serve};

@@ -1,13 +1,17 @@
 //! Which probe answers which request.
 
-use super::{Answer, Output, environ, list, open_files, proc_file, processes, read, sockets, walk};
-use crate::protocol::message::{Cause, Failure, Request};
+use super::{
+    Answer, Output, environ, identity::Borrowed, list, open_files, ourselves, proc_file, processes,
+    read, sockets, walk,
+};
+use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
 /// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
 ///
 /// Blocks until all is sent. Needs nothing but the thread it runs in (a walk adds its own, which end with
-/// it), so that a thread whose user was switched by `setfsuid` sees what that user may see.
+/// it), so that a thread with the file-system ids of another user sees what that user may see.
 pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
+    let _borrowed = process_of(request).and_then(Borrowed::of);
     match request {
         Request::Processes(scope) => processes::answer(*scope, output),
         Request::Environment(process) => environ::answer(*process, output),
@@ -17,8 +21,23 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
         Request::OpenFiles(process) => open_files::answer(*process, output),
         Request::Sockets(process) => sockets::answer(*process, output),
+        Request::Agent => ourselves::answer(output),
         // It needs both directions of its stream: see `run`.
         Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
+    }
+}
+
+/// The one process that a request is about.
+fn process_of(request: &Request) -> Option<ProcessId> {
+    match request {
+        Request::Environment(process)
+        | Request::ReadFile { process, .. }
+        | Request::List { process, .. }
+        | Request::ProcFile { process, .. }
+        | Request::OpenFiles(process)
+        | Request::Sockets(process) => Some(*process),
+        Request::Walk(walk) => Some(walk.process),
+        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
     }
 }
 

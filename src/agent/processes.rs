@@ -19,6 +19,8 @@ use nix::{
 use super::{
     Answer, Output, Records, Stop,
     access::{Denials, Guard},
+    container::Mounts,
+    identity::Borrowed,
     net::{Descriptors, for_each_inet_socket, listens},
     status::{self, Stat, Status, number},
     target::{Target, errno_of, into_bytes},
@@ -34,20 +36,22 @@ const ARGUMENTS_LIMIT: usize = 64 * 1024;
 
 /// Lists the processes, in the order of their numbers.
 pub(super) fn answer(scope: ProcessScope, output: &mut dyn Output) -> Answer {
-    let mut numbers = all_numbers()?;
+    let fail = |errno| Stop::io("list the processes in", "/proc".into(), errno);
+    let mut numbers = all_numbers().map_err(fail)?;
     if let ProcessScope::Tree(top) = scope {
         let family = descendants(top, &numbers)?;
         numbers.retain(|pid| family.contains(pid));
     }
     let clock = Clock::read();
     let mut networks = Networks::default();
+    let mut mounts = Mounts::default();
     let mut records = Records::new(output);
     for pid in numbers {
         // Gone by now, or hidden altogether (`hidepid`).
         let Ok((target, stat)) = Target::open_number(pid) else {
             continue;
         };
-        let Some(process) = describe(&target, stat, &clock, &mut networks) else {
+        let Some(process) = describe(&target, stat, &clock, &mut networks, &mut mounts) else {
             continue;
         };
         let arguments: usize = process.arguments.iter().map(|word| word.len() + 1).sum();
@@ -57,14 +61,13 @@ pub(super) fn answer(scope: ProcessScope, output: &mut dyn Output) -> Answer {
 }
 
 /// The numbers in `/proc`, ascending.
-fn all_numbers() -> Result<Vec<u32>, Stop> {
-    let fail = |errno| Stop::io("list the processes in", "/proc".into(), errno);
+pub(super) fn all_numbers() -> Result<Vec<u32>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let folder = fcntl::open("/proc", flags, Mode::empty()).map_err(fail)?;
+    let folder = fcntl::open("/proc", flags, Mode::empty())?;
     let mut buffer = vec![0; 32 * 1024];
     let mut numbers = Vec::new();
     loop {
-        let names = read_names(&folder, &mut buffer).map_err(fail)?;
+        let names = read_names(&folder, &mut buffer)?;
         if names.is_end() {
             break;
         }
@@ -103,10 +106,12 @@ fn describe(
     stat: Stat,
     clock: &Clock,
     networks: &mut Networks,
+    mounts: &mut Mounts,
 ) -> Option<Process> {
     let id = target.id();
     let status = status::parse_status(&target.read("status").ok()?)?;
     let (arguments, arguments_cut) = arguments(target).ok()?;
+    let _borrowed = Borrowed::of_open(target, &status);
     let mut refusal = Refusal::new(target, &status);
     let root = target.link("root").unwrap_or_else(|_| "/".into());
     let mut link = |name: &str, what: &str| {
@@ -123,6 +128,10 @@ fn describe(
         .listening(target)
         .map_err(|(errno, guard)| refusal.explain("list the sockets of", errno, guard));
     let listening = Reading::from(listening);
+    let container = mounts
+        .mark(target)
+        .map_err(|errno| refusal.explain("find the container of", errno, Guard::Trace));
+    let container = Reading::from(container);
     // What looked empty or not there may have been the end of the process.
     let is_whole = [executable.known(), folder.known()]
         .iter()
@@ -145,6 +154,7 @@ fn describe(
         executable,
         folder,
         listening,
+        container,
     })
 }
 

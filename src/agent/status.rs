@@ -5,7 +5,7 @@
 
 use bstr::{BString, ByteSlice as _};
 
-use crate::protocol::message::{Capabilities, Credentials, Identity};
+use crate::protocol::message::{Capabilities, Credentials, Identity, Seccomp};
 
 /// A line of `/proc/PID/stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,12 @@ pub(super) struct Status {
     pub(super) permitted: Capabilities,
     /// `CapEff`
     pub(super) effective: Capabilities,
+    /// `CapBnd`
+    pub(super) bounding: Capabilities,
+    /// `NoNewPrivs`; `None` before Linux 4.10.
+    pub(super) no_new_privileges: Option<bool>,
+    /// `Seccomp`
+    pub(super) seccomp: Option<Seccomp>,
     /// The last number of `NSpid`; older kernels do not have it.
     pub(super) inner_pid: Option<u32>,
     /// `VmRSS` in bytes; 0 for what has no memory.
@@ -101,6 +107,15 @@ pub(super) fn parse_status(text: &[u8]) -> Option<Status> {
             b"Gid" => (status.gids, has_ids.1) = (four(words)?, true),
             b"CapPrm" => status.permitted = mask(words.next()?)?,
             b"CapEff" => status.effective = mask(words.next()?)?,
+            b"CapBnd" => status.bounding = mask(words.next()?)?,
+            b"NoNewPrivs" => status.no_new_privileges = Some(words.next()? != b"0"),
+            b"Seccomp" => {
+                status.seccomp = match words.next()? {
+                    b"0" => Some(Seccomp::Off),
+                    b"1" => Some(Seccomp::Strict),
+                    _ => Some(Seccomp::Filter),
+                }
+            }
             b"NSpid" => status.inner_pid = words.next_back().and_then(number),
             b"VmRSS" => status.resident = number::<u64>(words.next()?)?.saturating_mul(1024),
             _ => {}

@@ -1,34 +1,50 @@
 //! The half of kdbg that runs beside the target; `kdbg` starts it and talks to it over its standard streams.
 
-use std::{fs::File, io::Write as _, os::fd::AsFd as _, process::ExitCode};
+use std::{
+    ffi::OsString, fs::File, io::Write as _, os::fd::AsFd as _, process::ExitCode, time::Duration,
+};
 
 use kdbg::{
-    agent::{Ended, end_descendants, serve},
+    agent::{Ended, digest, end_descendants, rest, serve},
     protocol::{Hello, VERSION},
 };
 
+const USAGE: &str = "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | build | digest | --version";
+
 fn main() -> ExitCode {
+    // Run from memory, its name would be a number, which looks like something to be afraid of. Not being able to set
+    // it is no reason to stop.
+    let _ = nix::sys::prctl::set_name(c"kdbg-agent");
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [command] if command == "serve" => match converse() {
             Ok(()) => ExitCode::SUCCESS,
             Err(ended) => say(&ended.to_string(), ExitCode::from(5)),
         },
+        [command, flag, idle] if command == "rest" && flag == "--idle" => match seconds(idle) {
+            Some(idle) => match rest(idle) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(errno) => say(&format!("cannot rest: {}", errno.desc()), ExitCode::FAILURE),
+            },
+            None => say(USAGE, ExitCode::from(2)),
+        },
+        [command] if command == "build" => print(&Hello::ours().name()),
+        [command] if command == "digest" => match digest() {
+            Ok(digest) => print(&digest),
+            Err(error) => say(
+                &format!("cannot read my own file: {error}"),
+                ExitCode::FAILURE,
+            ),
+        },
         [flag] if flag == "--version" => say(
             &format!("kdbg-agent {} (protocol {VERSION})", Hello::ours().name()),
             ExitCode::SUCCESS,
         ),
-        _ => say(
-            "kdbg-agent is started by kdbg; usage: kdbg-agent serve | --version",
-            ExitCode::from(2),
-        ),
+        _ => say(USAGE, ExitCode::from(2)),
     }
 }
 
 fn converse() -> Result<(), Ended> {
-    // Run from memory, its name would be a number, which looks like something to be afraid of. Not being able to set
-    // it is no reason to stop.
-    let _ = nix::sys::prctl::set_name(c"kdbg-agent");
     // Of their own, without the buffering and the locks of std's handles.
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
@@ -37,6 +53,19 @@ fn converse() -> Result<(), Ended> {
     let ended = serve(input, output);
     end_descendants();
     ended
+}
+
+fn seconds(text: &OsString) -> Option<Duration> {
+    let seconds = text.to_str()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Says one line where a program reads it.
+fn print(line: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Standard output is the pipe, so everything for people goes to standard error.

@@ -1,9 +1,14 @@
 //! Arguments that several commands share, as they are typed. The doc comments are the help; each command's own
 //! arguments stand beside its code in `commands`.
 
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
 use clap::{Args, ValueEnum};
 
-use crate::target::{Selector, SelectorError, Wanted};
+use crate::target::{
+    Selector, SelectorError, Wanted,
+    pod::{ClusterOptions, DEFAULT_IMAGE, PodOptions},
+};
 
 /// Flags of every command.
 #[derive(Args, Debug)]
@@ -35,23 +40,131 @@ pub enum ColorWhen {
 /// The target of a command.
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
-    /// What to look at: `pid/1234` or `pid/NAME` for a process of this machine and what it has started
-    #[arg(value_name = "TARGET")]
-    pub target: String,
+    /// What to look at: a pod (`web-7f9c`), something that has pods (`deploy/web`, `sts/`, `ds/`, `rs/`, `job/`, `svc/`), or a
+    /// process of this machine and what it has started (`pid/1234`, `pid/NAME`)
+    #[arg(value_name = "TARGET", required_unless_present = "labels")]
+    pub target: Option<String>,
     /// Look at this process of the target instead of the one that kdbg chooses (see `kdbg ps`)
     #[arg(long, value_name = "PID")]
     pub process: Option<u32>,
+    /// How to find the target in a cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// How to get beside it.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// Which cluster, namespace and container.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Cluster options")]
+pub struct ClusterArgs {
+    /// The pods with these labels, as `app=web`
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    pub labels: Option<String>,
+    /// The namespace of the target
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Look in all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Look at all pods that the target means, not at one of them; `-l` does so by itself
+    #[arg(long)]
+    pub all: bool,
+    /// The container of the pod
+    #[arg(short, long, value_name = "NAME")]
+    pub container: Option<String>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig, instead of `$KUBECONFIG` or `~/.kube/config`
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// The agent's container.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Agent options")]
+pub struct AgentArgs {
+    /// The image of the agent's container
+    #[arg(long, value_name = "IMAGE", env = "KDBG_IMAGE", default_value = DEFAULT_IMAGE, hide_env_values = true)]
+    pub image: String,
+    /// How long to wait for the agent to start
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+    /// How long the agent's container rests after the last command before it ends
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub idle: Duration,
+    /// Give the agent all rights on the node, where admission lets it
+    #[arg(long)]
+    pub privileged: bool,
 }
 
 impl TargetArgs {
+    /// Whether all pods are meant, for a command that can look at several.
+    pub fn means_all(&self) -> bool {
+        self.cluster.all || self.cluster.labels.is_some()
+    }
+
+    /// Takes back a path that was typed where a target would stand, had there been no labels.
+    pub fn misplaced(&mut self) -> Option<OsString> {
+        self.cluster.labels.as_ref()?;
+        self.target.take().map(OsString::from)
+    }
+
+    /// The target as it was typed.
+    pub fn named(&self) -> String {
+        match (&self.target, &self.cluster.labels) {
+            (Some(target), _) => target.clone(),
+            (None, Some(labels)) => format!("-l {labels}"),
+            (None, None) => String::new(),
+        }
+    }
+
     /// The target that is meant.
     pub fn wanted(&self) -> Result<Wanted, SelectorError> {
-        let selector: Selector = self.target.parse()?;
+        let ClusterArgs {
+            labels,
+            namespace,
+            all_namespaces,
+            all: _,
+            container,
+            context,
+            kubeconfig,
+        } = self.cluster.clone();
         Ok(Wanted {
-            selector,
+            selector: Selector::of(self.target.as_deref(), labels.as_deref())?,
             process: self.process,
+            pod: PodOptions {
+                cluster: ClusterOptions {
+                    kubeconfig,
+                    context,
+                    namespace,
+                    all_namespaces,
+                },
+                container,
+                image: self.agent.image.clone(),
+                idle: self.agent.idle,
+                limit: self.agent.timeout,
+                privileged: self.agent.privileged,
+            },
         })
     }
+}
+
+/// A time as people write it: `30s`, `15m`, `1h30m`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u64>().map(Duration::from_secs);
+    let duration = seconds.or_else(|_| {
+        let span: jiff::SignedDuration = text
+            .parse()
+            .map_err(|error: jiff::Error| error.to_string())?;
+        Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+    })?;
+    if duration < Duration::from_secs(1) {
+        return Err("it must be at least a second".to_owned());
+    }
+    Ok(duration)
 }
 
 /// Text for people, or JSON for programs.

@@ -7,7 +7,7 @@ use crate::{
     evidence::redact::Redactor,
     protocol::message::Cause,
     session::{RequestError, SessionError},
-    target::{SelectorError, TargetError},
+    target::{SelectorError, TargetError, pod::PodError},
 };
 
 /// An error that ends a command.
@@ -163,6 +163,7 @@ impl From<TargetError> for CommandError {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Request(error) => error.into(),
+            TargetError::Pod(error) => error.into(),
             TargetError::NoAgent => Self::new(ErrorKind::Unreachable, error)
                 .hint("build the agent too: `cargo build --features agent`, or use a release build, which carries it"),
             TargetError::Start(_) | TargetError::NoConversation { .. } => Self::new(ErrorKind::Broken, error),
@@ -179,5 +180,19 @@ impl From<TargetError> for CommandError {
             TargetError::NotInTarget { .. } => Self::usage(error).hint("list the processes of the target with `kdbg ps`"),
             TargetError::Empty { .. } => Self::new(ErrorKind::Unreachable, error),
         }
+    }
+}
+
+impl From<PodError> for CommandError {
+    fn from(error: PodError) -> Self {
+        let kind = match &error {
+            PodError::WhichContainer { .. }
+            | PodError::NoSuchContainer { .. }
+            | PodError::Ambiguous { .. } => ErrorKind::Usage,
+            PodError::NoConversation { .. } => ErrorKind::Broken,
+            _ => ErrorKind::Unreachable,
+        };
+        let hints = error.hints();
+        Self::new(kind, error).hints(hints)
     }
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal as _, Write},
     os::fd::AsFd as _,
+    sync::{Mutex, PoisonError},
 };
 
 use anstream::{AutoStream, ColorChoice};
@@ -17,12 +18,34 @@ use super::{
 
 /// Owns standard output and standard error.
 pub struct Printer {
-    /// Bytes go out as they are: a stream that strips colours would also strip NUL and what is no UTF-8.
-    stdout: BufWriter<io::Stdout>,
+    data: Data,
     stdout_colours: bool,
     stderr_choice: ColorChoice,
     quiet: bool,
     progress: bool,
+}
+
+/// Where data goes.
+enum Data {
+    /// Bytes go out as they are: a stream that strips colours would also strip NUL and what is no UTF-8.
+    Stdout(BufWriter<io::Stdout>),
+    /// Kept, with the warnings that came with it, until all of several answers are there.
+    Kept {
+        bytes: Vec<u8>,
+        warnings: Mutex<Vec<String>>,
+        unordered: Option<Vec<Vec<u8>>>,
+    },
+}
+
+/// What was printed instead of going out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The data.
+    pub data: Vec<u8>,
+    /// What the user should act on.
+    pub warnings: Vec<String>,
+    /// What the answer consists of, when the order of its parts says nothing; each as it is, also where the data hides it.
+    pub unordered: Option<Vec<Vec<u8>>>,
 }
 
 impl Printer {
@@ -36,7 +59,7 @@ impl Printer {
         let stdout_choice = choice(AutoStream::choice(&io::stdout()));
         let stderr_choice = choice(AutoStream::choice(&io::stderr()));
         Self {
-            stdout: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            data: Data::Stdout(BufWriter::with_capacity(64 * 1024, io::stdout())),
             stdout_colours: stdout_choice != ColorChoice::Never,
             stderr_choice,
             quiet: global.quiet,
@@ -44,9 +67,53 @@ impl Printer {
         }
     }
 
+    /// A printer that keeps what it is given, for one of several answers. Its notes are lost: they say what the
+    /// answers' common heading says.
+    pub fn keeping(&self) -> Self {
+        Self {
+            data: Data::Kept {
+                bytes: Vec::new(),
+                warnings: Mutex::default(),
+                unordered: None,
+            },
+            stdout_colours: self.stdout_colours,
+            stderr_choice: self.stderr_choice,
+            quiet: true,
+            progress: false,
+        }
+    }
+
+    /// What was kept.
+    pub fn into_kept(self) -> Kept {
+        match self.data {
+            Data::Stdout(_) => Kept::default(),
+            Data::Kept {
+                bytes,
+                warnings,
+                unordered,
+            } => Kept {
+                data: bytes,
+                unordered,
+                warnings: warnings
+                    .into_inner()
+                    .unwrap_or_else(PoisonError::into_inner),
+            },
+        }
+    }
+
+    /// Says by what an answer is compared with those of other pods, when the order of its lines says nothing.
+    pub fn compare_by<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) {
+        if let Data::Kept { unordered, .. } = &mut self.data {
+            *unordered = Some(parts.map(<[u8]>::to_vec).collect());
+        }
+    }
+
     /// Where data goes. It is buffered; [`Self::finish`] writes the rest.
     pub fn data(&mut self) -> &mut dyn Write {
-        &mut self.stdout
+        match &mut self.data {
+            Data::Stdout(stdout) => stdout,
+            Data::Kept { bytes, .. } => bytes,
+        }
     }
 
     /// Standard output itself, for whoever leaves holes in it or waits for its reader in a thread.
@@ -73,14 +140,15 @@ impl Printer {
 
     /// Writes a value as JSON, indented, with a newline.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), CommandError> {
-        serde_json::to_writer_pretty(&mut self.stdout, value)
+        let data = self.data();
+        serde_json::to_writer_pretty(&mut *data, value)
             .map_err(|error| CommandError::output(error.into()))?;
-        self.stdout.write_all(b"\n").map_err(CommandError::output)
+        data.write_all(b"\n").map_err(CommandError::output)
     }
 
     /// Writes what is still buffered.
     pub fn finish(&mut self) -> Result<(), CommandError> {
-        self.stdout.flush().map_err(CommandError::output)
+        self.data().flush().map_err(CommandError::output)
     }
 
     /// Says something that explains the data, unless told to be quiet.
@@ -92,6 +160,10 @@ impl Printer {
 
     /// Says something that the user should act on.
     pub fn warning(&self, message: &str) {
+        if let Data::Kept { warnings, .. } = &self.data {
+            let mut warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            return warnings.push(message.to_owned());
+        }
         self.message("warning", AnsiColor::Yellow.on_default().bold(), message);
     }
 

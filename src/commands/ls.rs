@@ -5,7 +5,10 @@ use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::subject::{FileRow, Subject};
+use super::{
+    fan_out,
+    subject::{FileRow, Subject},
+};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -18,6 +21,7 @@ use crate::{
         JsonBytes, safe,
         table::{self, Align},
     },
+    target::Target,
 };
 
 /// Arguments of `kdbg ls`.
@@ -34,9 +38,23 @@ pub struct LsArgs {
 }
 
 /// Runs `kdbg ls`.
-pub async fn run(args: LsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = crate::commands::open(&args.target, printer).await?;
-    let path = super::target_path(args.path.unwrap_or_default());
+pub async fn run(mut args: LsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    args.path = args.path.or_else(|| args.target.misplaced());
+    fan_out::run(
+        &args.target,
+        args.output,
+        printer,
+        async |target, printer| look(&args, target, printer).await,
+    )
+    .await
+}
+
+async fn look(
+    args: &LsArgs,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let path = super::target_path(args.path.clone().unwrap_or_default());
     let mut reply = target.session.request(&Request::List {
         process: target.process().id,
         path: path.clone(),
@@ -51,7 +69,7 @@ pub async fn run(args: LsArgs, printer: &mut Printer) -> Result<ExitStatus, Comm
             let entries = entries.iter().map(|entry| FileRow::new(&entry.path, entry));
             printer.json(&Report {
                 schema: 1,
-                process: Subject::new(target.process()),
+                process: Subject::new(&target),
                 path: JsonBytes(&path),
                 of: FileRow::new(b"", &head),
                 entries: (head.kind == FileKind::Folder).then(|| entries.collect()),

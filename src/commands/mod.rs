@@ -8,7 +8,7 @@ use crate::{
     cli::{args::TargetArgs, error::CommandError, printer::Printer},
     evidence::choice::Reason,
     render::safe,
-    target::Target,
+    target::{Place, Target},
 };
 
 pub mod attach;
@@ -16,6 +16,7 @@ pub mod cat;
 pub mod completions;
 pub mod diff_src;
 pub mod env;
+mod fan_out;
 mod fetch;
 pub mod ls;
 pub mod man;
@@ -33,8 +34,12 @@ fn target_path(path: OsString) -> BString {
 
 /// Opens a target, and says which of its processes is looked at when there was a choice.
 async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandError> {
-    let target = Target::open(&args.wanted()?).await?;
-    if !matches!(target.choice.reason, Reason::Only | Reason::Asked) {
+    let wanted = args.wanted()?;
+    let progress = printer.progress(format!("getting beside {}", wanted.selector));
+    let target = Target::open(&wanted).await?;
+    drop(progress);
+    let chosen = !matches!(target.choice.reason, Reason::Only | Reason::Asked);
+    if chosen || matches!(target.place, Place::Pod(_)) {
         say_choice(&target, printer);
     }
     Ok(target)
@@ -44,8 +49,28 @@ async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandErr
 fn say_choice(target: &Target, printer: &Printer) {
     let process = target.process();
     let (pid, name) = (process.id.pid, safe(&process.name));
-    printer.note(&format!(
-        "looking at {pid} ({name}): {}",
-        target.choice.because()
-    ));
+    let because = target.choice.because();
+    match &target.place {
+        Place::Machine(_) => printer.note(&format!("looking at {pid} ({name}): {because}")),
+        Place::Pod(place) => {
+            let of = if place.of > 1 {
+                format!(" (1 of {})", place.of)
+            } else {
+                String::new()
+            };
+            printer.note(&format!(
+                "looking at pod {}{of}, container {}, process {pid} ({name}): {because}",
+                place.pod, place.container
+            ));
+            if let Some((image, reason)) = &place.missing_image {
+                printer.warning(&format!(
+                    "the node cannot get image {image}, so the agent runs in {}, which it has ({reason})",
+                    place.agent_image
+                ));
+            }
+            for (rung, message) in &place.refused {
+                tracing::info!(%rung, message, "admission refused the agent these rights");
+            }
+        }
+    }
 }

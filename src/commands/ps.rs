@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
+use super::{fan_out, subject::Subject};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -35,7 +36,20 @@ pub struct PsArgs {
 
 /// Runs `kdbg ps`.
 pub async fn run(args: PsArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = Target::open(&args.target.wanted()?).await?;
+    fan_out::run(
+        &args.target,
+        args.output,
+        printer,
+        async |target, printer| look(&args, target, printer).await,
+    )
+    .await
+}
+
+async fn look(
+    args: &PsArgs,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     let redactor = Redactor::new(args.show_secrets);
     match args.output {
         OutputFormat::Text => text(&target, redactor, printer)?,
@@ -86,7 +100,6 @@ fn text(target: &Target, redactor: Redactor, printer: &mut Printer) -> Result<()
     });
     let rendered = table::render(&columns, rows, printer.width());
     write!(printer.data(), "{rendered}").map_err(CommandError::output)?;
-    super::say_choice(target, printer);
     for failure in unavailable(&target.processes) {
         printer.warning(&failure);
     }
@@ -159,14 +172,8 @@ fn arguments(process: &Process, redactor: Redactor) -> String {
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
     schema: u32,
-    chosen: Chosen,
+    chosen: Subject<'a>,
     processes: Vec<Row<'a>>,
-}
-
-#[derive(Serialize)]
-struct Chosen {
-    pid: u32,
-    because: String,
 }
 
 #[derive(Serialize)]
@@ -196,10 +203,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(target: &'a Target, redactor: Redactor) -> Self {
         Self {
             schema: 1,
-            chosen: Chosen {
-                pid: target.process().id.pid,
-                because: target.choice.because(),
-            },
+            chosen: Subject::new(target),
             processes: target
                 .processes
                 .iter()

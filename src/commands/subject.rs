@@ -5,11 +5,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    protocol::message::{Entry, FileKind, Process, Reading},
+    protocol::{
+        Hello,
+        message::{Entry, FileKind, Reading},
+    },
     render::JsonBytes,
+    target::{Place, Target, pod},
 };
 
-/// The process that was looked at.
+/// The process that was looked at, and where.
 #[derive(Serialize)]
 pub(super) struct Subject<'a> {
     pid: u32,
@@ -18,10 +22,85 @@ pub(super) struct Subject<'a> {
     started: Option<String>,
     executable: Option<JsonBytes<'a>>,
     folder: Option<JsonBytes<'a>>,
+    /// Why it is this process.
+    because: String,
+    /// Where it runs, when that is a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod: Option<PodRow<'a>>,
+}
+
+/// The pod in which a process runs, and the agent beside it.
+#[derive(Serialize)]
+struct PodRow<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    node: &'a str,
+    container: &'a str,
+    container_id: &'a str,
+    image: &'a str,
+    image_id: &'a str,
+    agent: AgentRow<'a>,
+}
+
+/// The agent's container.
+#[derive(Serialize)]
+struct AgentRow<'a> {
+    container: &'a str,
+    image: &'a str,
+    version: String,
+    /// Whether it was there before this command.
+    reused: bool,
+    rung: char,
+    rights: String,
+    /// What else would have let it see more, and why it has not got it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<RefusedRow<'a>>,
+}
+
+/// Rights that admission refused.
+#[derive(Serialize)]
+struct RefusedRow<'a> {
+    rung: char,
+    rights: String,
+    message: &'a str,
+}
+
+impl<'a> PodRow<'a> {
+    fn new(place: &'a pod::Place) -> Self {
+        Self {
+            namespace: &place.namespace,
+            name: &place.pod,
+            uid: &place.uid,
+            node: &place.node,
+            container: &place.container,
+            container_id: &place.container_id,
+            image: &place.image,
+            image_id: &place.image_id,
+            agent: AgentRow {
+                container: &place.agent,
+                image: &place.agent_image,
+                version: Hello::ours().name(),
+                reused: place.reused,
+                rung: place.rung.letter(),
+                rights: place.rung.to_string(),
+                refused: place
+                    .refused
+                    .iter()
+                    .map(|(rung, message)| RefusedRow {
+                        rung: rung.letter(),
+                        rights: rung.to_string(),
+                        message,
+                    })
+                    .collect(),
+            },
+        }
+    }
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn new(process: &'a Process) -> Self {
+    pub(super) fn new(target: &'a Target) -> Self {
+        let process = target.process();
         let path = |reading: &'a Reading<BString>| reading.known().map(|path| JsonBytes(path));
         Self {
             pid: process.id.pid,
@@ -32,6 +111,11 @@ impl<'a> Subject<'a> {
                 .map(|time| time.to_string()),
             executable: path(&process.executable),
             folder: path(&process.folder),
+            because: target.choice.because(),
+            pod: match &target.place {
+                Place::Machine(_) => None,
+                Place::Pod(place) => Some(PodRow::new(place)),
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod choice;
 pub mod comparison;
+pub mod container;
 pub mod environment;
 pub mod mapping;
 pub mod redact;

@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::pod::PodError;
 use crate::{
     protocol::message::{Failure, Process},
     session::{RequestError, SessionError},
@@ -27,6 +28,9 @@ pub enum TargetError {
         /// What the agent said on its standard error.
         said: Option<String>,
     },
+    /// The pod cannot be looked at.
+    #[error(transparent)]
+    Pod(#[from] PodError),
     /// The conversation broke off, or the agent could not do it.
     #[error(transparent)]
     Request(#[from] RequestError),

@@ -1,12 +1,15 @@
 //! Where the process is, and how to get an agent beside it.
 //!
-//! A target is named on the command line (`pid/1234`, `pid/nginx`), found here, and from then on is the same
+//! A target is named on the command line (`pid/1234`, `deploy/web`), found here, and from then on is the same
 //! for everybody: a [`Session`] with an agent and the processes that it sees there.
 
 mod agent_binary;
 mod error;
 mod local;
+pub mod pod;
 mod selector;
+
+use std::fmt;
 
 use crate::{
     evidence::choice::{self, Choice},
@@ -15,7 +18,9 @@ use crate::{
 };
 
 pub use error::TargetError;
-pub use selector::{Selector, SelectorError};
+pub use selector::{Kind, Selector, SelectorError};
+
+use pod::{PodFound, PodOptions};
 
 /// A target with an agent beside it.
 pub struct Target {
@@ -25,7 +30,16 @@ pub struct Target {
     pub processes: Vec<Process>,
     /// Which of them is looked at, and why.
     pub choice: Choice,
-    agent: local::AgentProcess,
+    /// Where the agent stands.
+    pub place: Place,
+}
+
+/// Where the agent of a target stands.
+pub enum Place {
+    /// On this machine, as a child of this process.
+    Machine(local::AgentProcess),
+    /// In a pod.
+    Pod(Box<pod::Place>),
 }
 
 /// What to look at, as it was asked for.
@@ -35,40 +49,113 @@ pub struct Wanted {
     pub selector: Selector,
     /// A process of the target, when the user does not want kdbg to choose.
     pub process: Option<u32>,
+    /// How to get beside it, when it is in a cluster.
+    pub pod: PodOptions,
+}
+
+/// A target that was found and not opened yet.
+pub enum Candidate {
+    /// A process of this machine.
+    Local,
+    /// A container of a pod.
+    Pod(Box<PodFound>),
+}
+
+impl Wanted {
+    /// Finds what the name means: one process, or the pods, best first.
+    pub async fn candidates(&self) -> Result<Vec<Candidate>, TargetError> {
+        Ok(match &self.selector {
+            Selector::Pid(_) | Selector::Name(_) => vec![Candidate::Local],
+            Selector::Object { .. } | Selector::Labels(_) => {
+                let pods = pod::find(&self.pod, &self.selector).await?;
+                pods.into_iter()
+                    .map(|pod| Candidate::Pod(Box::new(pod)))
+                    .collect()
+            }
+        })
+    }
+}
+
+impl Candidate {
+    /// What to call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Local => "this machine".to_owned(),
+            Self::Pod(pod) => pod.name(),
+        }
+    }
+
+    /// Puts an agent beside it and chooses the process to look at.
+    pub async fn open(self, wanted: &Wanted) -> Result<Target, TargetError> {
+        match self {
+            Self::Local => open_local(wanted).await,
+            Self::Pod(pod) => {
+                let opened = pod.open(&wanted.pod, wanted.process).await?;
+                Ok(Target {
+                    session: opened.session,
+                    processes: opened.processes,
+                    choice: opened.choice,
+                    place: Place::Pod(Box::new(opened.place)),
+                })
+            }
+        }
+    }
+}
+
+/// Starts an agent on this machine, finds the target's processes and chooses one of them.
+async fn open_local(wanted: &Wanted) -> Result<Target, TargetError> {
+    let (session, agent) = local::start().await?;
+    // kdbg and its agent are not part of what is looked at, not even below the shell that runs them.
+    let ours = [std::process::id(), agent.pid()];
+    let mut processes = match &wanted.selector {
+        Selector::Pid(pid) => list(&session, ProcessScope::Tree(*pid)).await?,
+        Selector::Name(name) => {
+            let all = list(&session, ProcessScope::All).await?;
+            let root = choice::only_tree(&all, name.as_str().into(), &ours)
+                .map_err(|candidates| TargetError::ambiguous(name, candidates))?;
+            choice::descendants(&all, root)
+        }
+        Selector::Object { .. } | Selector::Labels(_) => Vec::new(),
+    };
+    processes.retain(|process| !ours.contains(&process.id.pid));
+    let choice =
+        choice::choose(&processes, wanted.process).ok_or_else(|| match wanted.process {
+            Some(pid) => TargetError::NotInTarget {
+                pid,
+                target: wanted.selector.to_string(),
+            },
+            None => TargetError::Empty {
+                target: wanted.selector.to_string(),
+            },
+        })?;
+    Ok(Target {
+        session,
+        processes,
+        choice,
+        place: Place::Machine(agent),
+    })
+}
+
+/// A pod by its name, a process of this machine by its number.
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Machine(_) => write!(formatter, "pid/{}", self.process().id.pid),
+            Place::Pod(place) => formatter.write_str(&place.pod),
+        }
+    }
 }
 
 impl Target {
-    /// Starts an agent, finds the target's processes and chooses one of them.
+    /// Finds the target, the best one where a name means several, and opens it.
     pub async fn open(wanted: &Wanted) -> Result<Self, TargetError> {
-        let (session, agent) = local::start().await?;
-        // kdbg and its agent are not part of what is looked at, not even below the shell that runs them.
-        let ours = [std::process::id(), agent.pid()];
-        let mut processes = match &wanted.selector {
-            Selector::Pid(pid) => list(&session, ProcessScope::Tree(*pid)).await?,
-            Selector::Name(name) => {
-                let all = list(&session, ProcessScope::All).await?;
-                let root = choice::only_tree(&all, name.as_str().into(), &ours)
-                    .map_err(|candidates| TargetError::ambiguous(name, candidates))?;
-                choice::descendants(&all, root)
-            }
-        };
-        processes.retain(|process| !ours.contains(&process.id.pid));
-        let choice =
-            choice::choose(&processes, wanted.process).ok_or_else(|| match wanted.process {
-                Some(pid) => TargetError::NotInTarget {
-                    pid,
-                    target: wanted.selector.to_string(),
-                },
-                None => TargetError::Empty {
-                    target: wanted.selector.to_string(),
-                },
-            })?;
-        Ok(Self {
-            session,
-            processes,
-            choice,
-            agent,
-        })
+        let mut candidates = wanted.candidates().await?;
+        if candidates.is_empty() {
+            return Err(TargetError::Empty {
+                target: wanted.selector.to_string(),
+            });
+        }
+        candidates.swap_remove(0).open(wanted).await
     }
 
     /// The process that is looked at.
@@ -79,7 +166,11 @@ impl Target {
     /// Ends the conversation and waits for the agent to be gone.
     pub async fn close(self) {
         self.session.close().await;
-        self.agent.wait().await;
+        match self.place {
+            Place::Machine(agent) => agent.wait().await,
+            // It ends by itself, with its conversation.
+            Place::Pod(_) => {}
+        }
     }
 }
 

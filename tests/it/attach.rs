@@ -378,7 +378,7 @@ fn a_signal_is_passed_on_once_and_ends_kdbg_the_second_time() {
 #[test]
 fn standard_input_is_left_alone_when_asked_to() {
     let (target, _folder) = target();
-    let mut child = command(["attach", "-n", &target.target(), "--", "cat"])
+    let mut child = command(["attach", "--no-stdin", &target.target(), "--", "cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -594,6 +594,41 @@ fn a_target_without_a_shell_is_said_to_have_none() {
     error: cannot start a shell: there is no shell
     hint: name a command after `--`, or run the target's own shell with `--chroot`
     ");
+}
+
+#[test]
+fn root_that_may_not_trace_starts_the_command_as_the_user_of_the_target() {
+    if !is_root("starts a process as another user") {
+        return;
+    }
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.path().join("file"), "of the target\n").unwrap();
+    let mut command = Command::new("/usr/bin/setpriv");
+    command
+        .args(["--reuid", "1000", "--regid", "1001", "--clear-groups"])
+        .args(["sh", "-c", "echo ready; read line"])
+        .current_dir(folder.path());
+    let target = Running::start(&mut command);
+    let attach = |line: &str| {
+        Command::new("setpriv")
+            .args(["--bounding-set", "-sys_ptrace,-sys_admin,-dac_read_search"])
+            .args([env!("CARGO_BIN_EXE_kdbg"), "attach", &target.target()])
+            .args(["--", "sh", "-c", line])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let output = attach("id -u; id -g; id -G; cat file $TARGET_ROOT$PWD/file");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "1000\n1001\n1001\nof the target\nof the target\n",
+        "{}",
+        said(&output)
+    );
+    let marker = seconds();
+    assert_code(&attach(&format!("setsid sleep {marker} & exit 3")), 3);
+    assert_nothing_left(&marker);
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, what tests share too, and says on stderr what it skipped"
 )]
 
+mod agent_program;
 mod attach;
 mod diff_oracle;
 mod diff_src;
@@ -14,6 +15,7 @@ mod env;
 mod files;
 mod generated;
 mod git_read;
+mod identity;
 mod ps;
 mod session;
 mod snapshot;

@@ -6,7 +6,10 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -24,7 +27,7 @@ use nix::{
         stat::Mode,
         termios::{self, InputFlags, SetArg},
     },
-    unistd::geteuid,
+    unistd::{getegid, geteuid},
 };
 
 use super::folder::Folder;
@@ -81,10 +84,17 @@ const SHELLS_OF_TARGET: &[&[&str]] = &[
 const PIPE_SIZE: i32 = 1024 * 1024;
 
 /// Starts what was asked for.
-pub(super) fn start(target: &Target, request: &RunRequest) -> Result<Start, Failure> {
+///
+/// `user` and its group are who the command is to be; without them it is who we are.
+pub(super) fn start(
+    target: &Target,
+    request: &RunRequest,
+    user: Option<(u32, u32)>,
+) -> Result<Start, Failure> {
     let starter = Starter {
         target,
         request,
+        user,
         mark: make_mark(),
         path: path(target, request.chroot),
     };
@@ -110,6 +120,7 @@ pub(super) fn start(target: &Target, request: &RunRequest) -> Result<Start, Fail
 struct Starter<'a> {
     target: &'a Target,
     request: &'a RunRequest,
+    user: Option<(u32, u32)>,
     mark: BString,
     path: BString,
 }
@@ -146,6 +157,10 @@ impl Starter<'_> {
         let mut command = Command::new(OsStr::from_bytes(program));
         command.args(rest.iter().map(|it| OsStr::from_bytes(it)));
         self.set_environment(&mut command, folder.name.known());
+        if let Some((uid, gid)) = self.user {
+            // Takes the other groups away too.
+            command.uid(uid).gid(gid);
+        }
         let terminal = self.request.terminal.as_ref();
         let terminal = terminal
             .map(|wanted| give_terminal(&mut command, wanted))
@@ -187,6 +202,8 @@ impl Starter<'_> {
             pid: child.id(),
             program: BString::from(*program),
             path: self.path.clone(),
+            user: self.user().0,
+            group: self.user().1,
             folder: folder.name,
         };
         let ends = match Ends::of(&mut child, terminal) {
@@ -205,6 +222,11 @@ impl Starter<'_> {
             head,
             mark,
         })))
+    }
+
+    fn user(&self) -> (u32, u32) {
+        self.user
+            .unwrap_or_else(|| (geteuid().as_raw(), getegid().as_raw()))
     }
 
     fn root(&self) -> Result<Option<OwnedFd>, Failure> {
@@ -260,7 +282,10 @@ impl Starter<'_> {
                 "PWD",
                 folder.map_or(OsStr::new("/"), |it| OsStr::from_bytes(it)),
             )
-            .env("PS1", OsString::from_vec(prompt(&self.request.title)));
+            .env(
+                "PS1",
+                OsString::from_vec(prompt(&self.request.title, self.user().0)),
+            );
         if let Some(terminal) = &self.request.terminal {
             command.env("TERM", OsStr::from_bytes(&terminal.name));
         }
@@ -390,12 +415,12 @@ fn agent_folder() -> Option<PathBuf> {
 }
 
 /// A prompt for any shell: they all expand `$PWD`, and nothing else in it can be expanded.
-fn prompt(title: &BString) -> Vec<u8> {
+fn prompt(title: &BString, user: u32) -> Vec<u8> {
     let title = title.iter().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'/' | b':' => *byte,
         _ => b'?',
     });
-    let sign = if geteuid().is_root() { b"# " } else { b"$ " };
+    let sign = if user == 0 { b"# " } else { b"$ " };
     let mut prompt = vec![b'['];
     prompt.extend(title);
     prompt.extend_from_slice(b" $PWD]");
@@ -409,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_prompt_holds_nothing_that_a_shell_would_run() {
-        let shown = String::from_utf8(prompt(&"pod/a $(id) `x`\n".into())).unwrap();
+        let shown = String::from_utf8(prompt(&"pod/a $(id) `x`\n".into(), 0)).unwrap();
         assert!(shown.starts_with("[pod/a???id???x?? $PWD]"), "{shown}");
     }
 

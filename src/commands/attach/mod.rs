@@ -32,7 +32,7 @@ use crate::{
     protocol::message::{Reading, RunEnd, RunHead, RunRequest, Terminal, TerminalSize, from_bytes},
     render::safe,
     session::{Input, Piece, Reply, RequestError},
-    target::Target,
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg attach`.
@@ -54,7 +54,7 @@ pub struct AttachArgs {
     #[arg(short = 'T', long = "no-tty")]
     no_tty: bool,
     /// Do not read standard input; the command sees its end at once
-    #[arg(short = 'n', long = "no-stdin")]
+    #[arg(long = "no-stdin")]
     no_stdin: bool,
     /// Pass `~.` on instead of ending the session
     #[arg(long)]
@@ -193,7 +193,10 @@ impl<'a> Attachment<'a> {
             environment: self.variables.clone(),
             folder: self.args.folder.clone().map(super::target_path),
             chroot: self.args.chroot,
-            title: self.args.target.target.as_str().into(),
+            title: match &self.target.place {
+                Place::Machine(_) => self.args.target.named().into(),
+                Place::Pod(place) => format!("pod/{}", place.pod).into(),
+            },
         }
     }
 
@@ -208,11 +211,11 @@ impl<'a> Attachment<'a> {
         }
         let process = self.target.process();
         let (pid, name) = (process.id.pid, safe(&process.name));
-        let program = safe(&head.program);
+        let program = format!("{}` as {}:{}", safe(&head.program), head.user, head.group);
         self.printer.note(&if self.args.chroot {
-            format!("`{program}` of process {pid} ({name}), which runs in its file system")
+            format!("`{program}, in the file system of process {pid} ({name})")
         } else {
-            format!("`{program}` beside process {pid} ({name}), whose files are below $TARGET_ROOT (/proc/{pid}/root)")
+            format!("`{program}, beside process {pid} ({name}), whose files are below $TARGET_ROOT (/proc/{pid}/root)")
         });
         let path = safe(&head.path);
         let way_out = if self.args.no_escape {

@@ -5,9 +5,14 @@ mod dotenv;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::subject::Subject;
+use super::{fan_out, subject::Subject};
 use crate::{
-    cli::{args::TargetArgs, error::CommandError, exit::ExitStatus, printer::Printer},
+    cli::{
+        args::{OutputFormat, TargetArgs},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
     evidence::{
         environment::{Entry, Environment, Mark},
         redact::{Hidden, Redactor, Shown, Source},
@@ -50,9 +55,30 @@ enum EnvFormat {
 
 /// Runs `kdbg env`.
 pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = crate::commands::open(&args.target, printer).await?;
+    let format = match args.output {
+        EnvFormat::Json => OutputFormat::Json,
+        EnvFormat::Text | EnvFormat::Dotenv | EnvFormat::Null => OutputFormat::Text,
+    };
+    fan_out::run(&args.target, format, printer, async |target, printer| {
+        look(&args, target, printer).await
+    })
+    .await
+}
+
+async fn look(
+    args: &EnvArgs,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     let environment = read(&target.session, target.process()).await?;
     let redactor = Redactor::new(args.show_secrets);
+    // The kubelet hands variables over in a random order.
+    printer.compare_by(
+        environment
+            .entries
+            .iter()
+            .map(|entry| environment.bytes(entry)),
+    );
     match args.output {
         EnvFormat::Text => text(&environment, redactor, printer)?,
         EnvFormat::Json => printer.json(&Report::new(&target, &environment, redactor))?,
@@ -246,7 +272,7 @@ impl<'a> Report<'a> {
         };
         Self {
             schema: 1,
-            process: Subject::new(target.process()),
+            process: Subject::new(target),
             overwritten: environment.overwritten,
             bytes: environment.block.len(),
             entries: environment.entries.iter().map(row).collect(),

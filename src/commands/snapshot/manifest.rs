@@ -226,7 +226,7 @@ impl<'a> Manifest<'a> {
             taken: taken.to_string(),
             target: TargetRow {
                 asked,
-                process: Subject::new(target.process()),
+                process: Subject::new(target),
                 because: target.choice.because(),
             },
             redacted: redactor.hides(),

@@ -109,7 +109,7 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
     let target = crate::commands::open(&args.target, printer).await?;
     let roots = roots(&args, &target)?;
     let bundle = Bundle::begin(&destination, args.to.directory.is_some())?;
-    let progress = printer.progress(format!("taking a snapshot of {}", args.target.target));
+    let progress = printer.progress(format!("taking a snapshot of {}", args.target.named()));
 
     let taken = Timestamp::now();
     let redactor = Redactor::new(args.show_secrets);
@@ -140,14 +140,8 @@ pub async fn run(args: SnapshotArgs, printer: &mut Printer) -> Result<ExitStatus
     let complete = contents.is_complete() && facts.iter().all(facts::Fact::is_known);
     let missing = contents.missing() + facts.iter().filter(|fact| !fact.is_known()).count();
     let left_out = contents.left_out();
-    let manifest = Manifest::new(
-        &args.target.target,
-        &target,
-        taken,
-        redactor,
-        &facts,
-        contents,
-    );
+    let named = args.target.named();
+    let manifest = Manifest::new(&named, &target, taken, redactor, &facts, contents);
     bundle
         .write_manifest(&manifest, taken)
         .map_err(|error| unwritten(&destination, error))?;

@@ -168,6 +168,10 @@ impl Capabilities {
     pub const DAC_OVERRIDE: Self = Self(1 << 1);
     /// `CAP_DAC_READ_SEARCH`
     pub const DAC_READ_SEARCH: Self = Self(1 << 2);
+    /// `CAP_SETGID`
+    pub const SETGID: Self = Self(1 << 6);
+    /// `CAP_SETUID`
+    pub const SETUID: Self = Self(1 << 7);
     /// `CAP_SYS_CHROOT`
     pub const SYS_CHROOT: Self = Self(1 << 18);
     /// `CAP_SYS_PTRACE`
@@ -191,6 +195,8 @@ impl fmt::Display for Capabilities {
         let known = [
             (Self::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
             (Self::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+            (Self::SETGID, "CAP_SETGID"),
+            (Self::SETUID, "CAP_SETUID"),
             (Self::SYS_CHROOT, "CAP_SYS_CHROOT"),
             (Self::SYS_PTRACE, "CAP_SYS_PTRACE"),
         ];

@@ -6,6 +6,8 @@
 //!
 //! Append enum variants, never reorder them; golden-bytes tests below hold their place.
 
+mod agent;
+mod container;
 mod failure;
 mod file;
 mod process;
@@ -16,6 +18,8 @@ mod tree;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 
+pub use agent::{Agent, IdRange, Seccomp};
+pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
@@ -57,6 +61,8 @@ pub enum Request {
     OpenFiles(ProcessId),
     /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
     Sockets(ProcessId),
+    /// The agent itself. Head: [`Agent`].
+    Agent,
     /// A command beside a process. Head: [`RunHead`]; data and error data: what it writes; trailer: [`RunEnd`].
     /// Meanwhile the client sends input, sizes and signals on the same stream.
     Run(RunRequest),
@@ -75,6 +81,7 @@ impl Request {
             Self::ProcFile { .. } => "read a file of /proc",
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
+            Self::Agent => "tell who the agent is",
             Self::Run(_) => "run a command",
         }
     }
@@ -209,6 +216,7 @@ mod tests {
         }
         golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
+        golden(Request::Agent, &[8]);
         golden(
             Request::Run(RunRequest {
                 process: PROCESS,
@@ -226,7 +234,7 @@ mod tests {
                 title: "p".into(),
             }),
             &[
-                8, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
+                9, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
                 1, 1, b'p',
             ],
         );
@@ -239,9 +247,11 @@ mod tests {
                 pid: 1,
                 program: "s".into(),
                 path: "/".into(),
+                user: 2,
+                group: 3,
                 folder: Reading::Known("f".into()),
             },
-            &[1, 1, b's', 1, b'/', 0, 1, b'f'],
+            &[1, 1, b's', 1, b'/', 2, 3, 0, 1, b'f'],
         );
         golden(RunEnd::Exited(255), &[0, 255]);
         golden(RunEnd::Killed { signal: 9 }, &[1, 18]);
@@ -399,12 +409,18 @@ mod tests {
                 protocol: Protocol::Udp,
                 address: ([1, 2, 3, 4], 80).into(),
             }]),
+            container: Reading::Known(ContainerMark {
+                ids: Vec::new(),
+                pod: Some("p".to_owned()),
+                name: None,
+                root_mount: Some(200),
+            }),
         };
         golden(
             process,
             &[
                 172, 2, 5, 1, 2, b'S', 1, b'n', 1, 1, 1, 1, 2, 2, 2, 2, 6, 4, 5, 2, 1, b'a', 0, 0,
-                0, 1, b'e', 1, 0, 12, 0, 1, 1, 0, 1, 2, 3, 4, 80,
+                0, 1, b'e', 1, 0, 12, 0, 1, 1, 0, 1, 2, 3, 4, 80, 0, 0, 1, 1, b'p', 0, 1, 200, 1,
             ],
         );
         let socket = Socket {
@@ -422,6 +438,41 @@ mod tests {
             socket,
             &[0, 1, 0, 127, 0, 0, 1, 1, 0, 0, 1, 7, 1, 2, 3, 1, 4],
         );
+    }
+
+    #[test]
+    fn an_agent_has_these_bytes() {
+        let range = |inside| IdRange {
+            inside,
+            outside: 2,
+            count: 3,
+        };
+        let agent = Agent {
+            process: PROCESS,
+            build: "b".to_owned(),
+            credentials: Credentials {
+                uids: [1; 4],
+                gids: [2; 4],
+            },
+            effective: Capabilities(3),
+            permitted: Capabilities(4),
+            bounding: Capabilities(5),
+            no_new_privileges: Some(true),
+            seccomp: Some(Seccomp::Filter),
+            is_initial_user_namespace: Reading::Known(true),
+            uid_map: vec![range(0)],
+            gid_map: vec![range(1)],
+            ptrace_scope: Reading::Known(None),
+            container: Reading::Known(ContainerMark {
+                ids: vec![ContainerId([6; 32])],
+                ..ContainerMark::default()
+            }),
+        };
+        let mut bytes = vec![172, 2, 5, 1, b'b', 1, 1, 1, 1, 2, 2, 2, 2, 3, 4, 5];
+        bytes.extend([1, 1, 1, 2, 0, 1, 1, 0, 2, 3, 1, 1, 2, 3, 0, 0, 0, 1]);
+        bytes.extend([6; 32]);
+        bytes.extend([0, 0, 0]);
+        golden(agent, &bytes);
     }
 
     #[test]

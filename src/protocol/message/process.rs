@@ -3,7 +3,7 @@
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Reading};
+use super::{Address, ContainerMark, Reading};
 
 /// A process for as long as it lives: numbers are used again, a number with its start time is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub struct Process {
     pub folder: Reading<BString>,
     /// The TCP addresses on which it listens, and those of its UDP sockets that are not connected.
     pub listening: Reading<Vec<Address>>,
+    /// Which container it belongs to.
+    pub container: Reading<ContainerMark>,
 }
 
 #[cfg(test)]
@@ -94,6 +96,7 @@ impl Process {
             executable: Reading::Known(program.into()),
             folder: Reading::Known("/app".into()),
             listening: Reading::Known(Vec::new()),
+            container: Reading::Known(ContainerMark::default()),
         }
     }
 }

@@ -69,6 +69,10 @@ pub struct RunHead {
     pub program: BString,
     /// Where programs are looked for: the value of `PATH`.
     pub path: BString,
+    /// Who it is.
+    pub user: u32,
+    /// Its group.
+    pub group: u32,
     /// Where it has started, as it can name it; or why that is `/` and not the working directory of the process.
     pub folder: Reading<BString>,
 }

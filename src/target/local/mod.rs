@@ -24,7 +24,7 @@ const COMPLAINT_LIMIT: u64 = 4096;
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// An agent that was started here. Dropping it ends it.
-pub(super) struct AgentProcess {
+pub struct AgentProcess {
     child: Child,
     pid: u32,
 }

@@ -1,0 +1,76 @@
+//! The connection to a cluster, found as kubectl finds it.
+
+use std::{path::PathBuf, time::Duration};
+
+use kube::{
+    Client,
+    config::{Config, KubeConfigOptions, Kubeconfig},
+};
+
+use super::PodError;
+
+/// An API server that is slower than this is not usable in an incident; over a VPN a second is normal.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which cluster and namespace, as they were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterOptions {
+    /// A kubeconfig instead of `$KUBECONFIG`, `~/.kube/config` or the pod's own account.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig instead of its current one.
+    pub context: Option<String>,
+    /// A namespace instead of the context's.
+    pub namespace: Option<String>,
+    /// Look in all namespaces.
+    pub all_namespaces: bool,
+}
+
+/// A cluster, and the namespace that is meant.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The connection.
+    pub client: Client,
+    /// Where names are looked up.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// Connects. Nothing is sent yet.
+    pub async fn connect(options: &ClusterOptions) -> Result<Self, PodError> {
+        // The second call of a process is refused, and that is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = config(options).await?;
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        // A session is silent for long; it has its own heartbeat.
+        config.read_timeout = None;
+        let namespace = options
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let client =
+            Client::try_from(config).map_err(|error| PodError::Config(error.to_string()))?;
+        Ok(Self { client, namespace })
+    }
+}
+
+async fn config(options: &ClusterOptions) -> Result<Config, PodError> {
+    let selection = KubeConfigOptions {
+        context: options.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    if let Some(path) = &options.kubeconfig {
+        let kubeconfig =
+            Kubeconfig::read_from(path).map_err(|error| PodError::Config(error.to_string()))?;
+        return Config::from_custom_kubeconfig(kubeconfig, &selection)
+            .await
+            .map_err(|error| PodError::Config(error.to_string()));
+    }
+    if options.context.is_some() {
+        return Config::from_kubeconfig(&selection)
+            .await
+            .map_err(|error| PodError::Config(error.to_string()));
+    }
+    Config::infer()
+        .await
+        .map_err(|error| PodError::Config(error.to_string()))
+}

@@ -1,0 +1,373 @@
+//! Targets in a cluster: the pod is found, and an agent is put beside the container that is meant.
+//!
+//! The way there: [`resolve`] finds the pods of a name, [`container`] the container, [`rung`] says with which rights
+//! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe, and [`push`]
+//! carries the agent into an image that has none. What cannot work is
+//! refused before anything is added to the pod, because nothing that is added can be taken away.
+
+mod client;
+mod container;
+mod error;
+mod exec;
+mod images;
+mod inject;
+mod push;
+mod resolve;
+mod rung;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+pub use client::{Cluster, ClusterOptions};
+pub use error::{PodError, Refusal, Verb};
+pub use rung::{Rung, User};
+
+use self::{
+    container::Found,
+    inject::{Entry, NotAdded},
+};
+use super::{Selector, TargetError, list};
+use crate::{
+    evidence::{
+        choice::{self, Choice},
+        container as evidence,
+    },
+    protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
+    session::Session,
+};
+
+/// The image of the agent's container when none is asked for. Whoever ships kdbg sets `KDBG_DEFAULT_IMAGE` when
+/// building it.
+pub const DEFAULT_IMAGE: &str = match option_env!("KDBG_DEFAULT_IMAGE") {
+    Some(image) => image,
+    None => concat!("kdbg-agent:", env!("CARGO_PKG_VERSION")),
+};
+
+/// How to get beside a container, as it was asked for.
+#[derive(Clone, Debug)]
+pub struct PodOptions {
+    /// The cluster.
+    pub cluster: ClusterOptions,
+    /// The container; `None` for the default.
+    pub container: Option<String>,
+    /// The image of the agent's container.
+    pub image: String,
+    /// How long the agent's container rests after the last command before it ends.
+    pub idle: Duration,
+    /// How long to wait for the agent.
+    pub limit: Duration,
+    /// Ask for all rights on the node.
+    pub privileged: bool,
+}
+
+/// A pod that was found, before anything is done to it.
+pub struct PodFound {
+    cluster: Cluster,
+    pod: Pod,
+    found: Found,
+    /// How many pods the name means.
+    pub of: usize,
+}
+
+/// Where the agent stands, and by which way it got there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pod: String,
+    /// How many pods the name of the target means.
+    pub of: usize,
+    /// Its uid.
+    pub uid: String,
+    /// Its address in the pod network.
+    pub address: String,
+    /// Its node.
+    pub node: String,
+    /// The container that is looked at.
+    pub container: String,
+    /// Its id, 64 hexadecimal digits.
+    pub container_id: String,
+    /// Its image, as the node names it.
+    pub image: String,
+    /// The digest of its image.
+    pub image_id: String,
+    /// The rights of the agent.
+    pub rung: Rung,
+    /// The agent's container.
+    pub agent: String,
+    /// The image of that.
+    pub agent_image: String,
+    /// Whether it was there before.
+    pub reused: bool,
+    /// Higher rungs that admission refused, with its words, when a lower one had to do.
+    pub refused: Vec<(Rung, String)>,
+    /// The image that was wanted and could not be had, and why, when another one had to do.
+    pub missing_image: Option<(String, String)>,
+}
+
+/// An agent beside a container, and what it sees of it.
+pub(super) struct Opened {
+    pub(super) session: Session,
+    pub(super) processes: Vec<Process>,
+    pub(super) choice: Choice,
+    pub(super) place: Place,
+}
+
+/// Finds the pods that a selector means, best first, with the container to look at in each. Pods that cannot be looked
+/// at are an error only when there is no other.
+pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFound>, PodError> {
+    let cluster = Cluster::connect(&options.cluster).await?;
+    let all_namespaces = options.cluster.all_namespaces;
+    let pods = resolve::pods(&cluster, selector, all_namespaces).await?;
+    let by_name = matches!(
+        selector,
+        Selector::Object {
+            kind: super::Kind::Pod,
+            ..
+        }
+    );
+    if by_name && pods.len() > 1 {
+        return Err(PodError::Ambiguous {
+            pods: pods
+                .iter()
+                .map(|pod| (pod.namespace().unwrap_or_default(), pod.name_any()))
+                .collect(),
+        });
+    }
+    let of = pods.len();
+    let mut first_error = None;
+    let mut suitable = Vec::new();
+    for pod in pods {
+        match container::find(&pod, options.container.as_deref()) {
+            Ok(found) => suitable.push(PodFound {
+                cluster: Cluster {
+                    client: cluster.client.clone(),
+                    namespace: pod.namespace().unwrap_or_else(|| cluster.namespace.clone()),
+                },
+                pod,
+                found,
+                of,
+            }),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    match first_error {
+        Some(error) if suitable.is_empty() => Err(error),
+        _ => Ok(suitable),
+    }
+}
+
+impl PodFound {
+    /// The pod's name.
+    pub fn name(&self) -> String {
+        self.pod.name_any()
+    }
+
+    /// Puts an agent beside the container, with the least rights that let it look.
+    pub(super) async fn open(
+        mut self,
+        options: &PodOptions,
+        process: Option<u32>,
+    ) -> Result<Opened, PodError> {
+        let mut rungs = if options.privileged {
+            vec![Rung::Privileged]
+        } else {
+            rung::first_rungs(self.found.user)
+        };
+        let mut refused = Vec::new();
+        let mut best: Option<Opened> = None;
+        let mut image = options.image.clone();
+        let mut missing_image: Option<(String, String)> = None;
+        while !rungs.is_empty() {
+            let rung = rungs.remove(0);
+            match self.stand(rung, &image, options, process).await {
+                Ok(opened) => {
+                    let denial = denial(&opened.choice.process);
+                    rungs = denial.map_or_else(Vec::new, |denial| rung::next_rungs(rung, denial));
+                    // One that cannot read either is no better than the one before.
+                    if best.is_none() || rungs.is_empty() {
+                        best = Some(opened);
+                    }
+                }
+                Err(Standing::Refused(message)) => refused.push((rung, message)),
+                Err(Standing::Failed(PodError::NotStarting {
+                    image: Some(missing),
+                    reason,
+                    ..
+                })) if let Some(other) = self.image_instead(&missing, options).await => {
+                    missing_image = Some((missing, reason));
+                    image = other;
+                    rungs.insert(0, rung);
+                }
+                Err(Standing::Failed(error)) => {
+                    // What a lower rung sees is better than nothing.
+                    if best.is_none() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%rung, %error, "the agent did not get these rights");
+                    break;
+                }
+            }
+        }
+        match best {
+            Some(mut opened) => {
+                opened.place.refused = refused;
+                opened.place.missing_image = missing_image;
+                Ok(opened)
+            }
+            None => Err(PodError::Admission {
+                pod: self.name(),
+                refusals: refused,
+            }),
+        }
+    }
+
+    /// Puts an agent on one rung.
+    async fn stand(
+        &mut self,
+        rung: Rung,
+        image: &str,
+        options: &PodOptions,
+        process: Option<u32>,
+    ) -> Result<Opened, Standing> {
+        let wanted = inject::Wanted {
+            image,
+            rung,
+            target: &self.found.name,
+            idle: options.idle,
+        };
+        let (name, reused) = match inject::look(&self.pod, &wanted) {
+            Entry::Present(name) => (name, true),
+            Entry::Absent(name) => {
+                self.pod = inject::add(&self.cluster, &self.pod, &wanted, &name).await?;
+                (name, false)
+            }
+        };
+        tracing::info!(container = name, reused, %rung, "the agent's container");
+        let session = inject::converse(
+            &self.cluster,
+            &self.pod,
+            &self.found,
+            &wanted,
+            &name,
+            options.limit,
+        )
+        .await?;
+        let place = self.place(rung, image, name, reused);
+        let processes = members(&session, &place).await?;
+        let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
+            pod: self.name(),
+            container: self.found.name.clone(),
+            reason: match process {
+                Some(pid) => format!("it has no process {pid}"),
+                None => "no process of it is in sight".to_owned(),
+            },
+        })?;
+        Ok(Opened {
+            session,
+            processes,
+            choice,
+            place,
+        })
+    }
+
+    /// What to use when the node cannot get the image: one that it has. Only once, and not when an image was asked for.
+    async fn image_instead(&self, missing: &str, options: &PodOptions) -> Option<String> {
+        if missing != options.image || options.image != DEFAULT_IMAGE {
+            return None;
+        }
+        let node = self.pod.spec.as_ref()?.node_name.as_deref()?;
+        images::on_node(&self.cluster, node).await
+    }
+
+    fn place(&self, rung: Rung, agent_image: &str, agent: String, reused: bool) -> Place {
+        let spec = self.pod.spec.as_ref();
+        Place {
+            namespace: self.cluster.namespace.clone(),
+            pod: self.name(),
+            of: self.of,
+            uid: self.pod.uid().unwrap_or_default(),
+            address: self
+                .pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.clone())
+                .unwrap_or_default(),
+            node: spec
+                .and_then(|spec| spec.node_name.clone())
+                .unwrap_or_default(),
+            container: self.found.name.clone(),
+            container_id: self.found.id.clone(),
+            image: self.found.image.clone(),
+            image_id: self.found.image_id.clone(),
+            rung,
+            agent,
+            agent_image: agent_image.to_owned(),
+            reused,
+            refused: Vec::new(),
+            missing_image: None,
+        }
+    }
+}
+
+/// Why no agent stands on a rung.
+enum Standing {
+    /// Admission wants another one.
+    Refused(String),
+    Failed(PodError),
+}
+
+impl From<NotAdded> for Standing {
+    fn from(reason: NotAdded) -> Self {
+        match reason {
+            NotAdded::Refused(message) => Self::Refused(message),
+            NotAdded::Error(error) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<PodError> for Standing {
+    fn from(error: PodError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The processes of the container that is looked at, told from all others that the agent sees.
+async fn members(session: &Session, place: &Place) -> Result<Vec<Process>, PodError> {
+    let not_visible = |reason: String| PodError::NotVisible {
+        pod: place.pod.clone(),
+        container: place.container.clone(),
+        reason,
+    };
+    let ourselves = async { Ok(session.request(&Request::Agent)?.head::<Agent>().await?) };
+    let all = list(session, ProcessScope::All);
+    let (ourselves, all) = tokio::try_join!(ourselves, all)
+        .map_err(|error: TargetError| not_visible(error.to_string()))?;
+    let wanted = evidence::Wanted {
+        id: place.container_id.parse().ok(),
+        pod: Some(&place.uid),
+        name: &place.container,
+    };
+    let members = evidence::members(&all, &wanted, &ourselves.container)
+        .map_err(|error| not_visible(error.to_string()))?;
+    tracing::debug!(
+        because = members.by.because(),
+        untold = members.untold,
+        "the container's processes"
+    );
+    Ok(members.processes)
+}
+
+/// Why the kernel does not let the agent look into a process, if it does not.
+fn denial(process: &Process) -> Option<&Denial> {
+    match &process.folder {
+        Reading::Unavailable(failure) => match &failure.cause {
+            Cause::Denied(denial) => Some(denial),
+            _ => None,
+        },
+        Reading::Known(_) => None,
+    }
+}
