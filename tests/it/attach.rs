@@ -469,6 +469,36 @@ fn the_terminal_is_put_back_when_kdbg_is_told_to_end() {
 }
 
 #[test]
+fn the_terminal_is_put_back_in_a_panic() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([
+        "--ignored",
+        "--exact",
+        "attach::panics_while_the_terminal_is_raw",
+    ]);
+    let mut screen = Screen::start(command, 24, 80);
+    let before = screen.settings();
+    assert_eq!(screen.wait().code(), Some(101));
+    screen.wait_for("it was raw");
+    assert_eq!(screen.settings(), before);
+}
+
+#[test]
+#[ignore = "run by the test above, at a terminal of its own"]
+fn panics_while_the_terminal_is_raw() {
+    let local_flags = || {
+        let settings: nix::libc::termios = nix::sys::termios::tcgetattr(std::io::stdin())
+            .unwrap()
+            .into();
+        settings.c_lflag
+    };
+    let before = local_flags();
+    // As in a release build, where a panic aborts.
+    std::mem::forget(kdbg::cli::terminal::RawMode::enter().unwrap());
+    assert_eq!(local_flags(), before, "it was raw");
+}
+
+#[test]
 fn the_terminal_is_put_back_when_the_agent_dies() {
     let (target, _folder) = target();
     let marker = seconds();
