@@ -9,6 +9,7 @@
 
 mod agent_program;
 mod attach;
+mod containers;
 mod diff_oracle;
 mod diff_src;
 mod env;
