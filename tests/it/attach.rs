@@ -376,6 +376,25 @@ fn a_signal_is_passed_on_once_and_ends_kdbg_the_second_time() {
 }
 
 #[test]
+fn two_signals_end_kdbg_also_while_nobody_reads_its_output() {
+    let (target, _folder) = target();
+    let marker = seconds();
+    let mut child = script(&target, &format!("yes {marker}"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _unread = child.stdout.take().unwrap();
+    // By then all buffers on the way are full.
+    std::thread::sleep(Duration::from_secs(1));
+    kill(pid(&child), Signal::SIGINT).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    kill(pid(&child), Signal::SIGINT).unwrap();
+    wait_until("it has ended", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_nothing_left(&marker);
+}
+
+#[test]
 fn standard_input_is_left_alone_when_asked_to() {
     let (target, _folder) = target();
     let mut child = command(["attach", "--no-stdin", &target.target(), "--", "cat"])
