@@ -17,6 +17,7 @@ pub mod completions;
 pub mod diff_pod;
 pub mod diff_src;
 pub mod env;
+mod facts;
 mod fan_out;
 mod fetch;
 pub mod ls;

@@ -20,6 +20,7 @@ mod git_read;
 mod identity;
 mod kubelet_oracle;
 mod ps;
+mod roundtrip;
 mod session;
 mod snapshot;
 mod support;
