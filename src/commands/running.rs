@@ -105,7 +105,6 @@ impl NamedFiles {
                 id,
                 size: entry.size,
             }),
-            TreeRecord::Entry { id: None, .. } => {}
             TreeRecord::Unreadable {
                 root,
                 path,
@@ -116,7 +115,7 @@ impl NamedFiles {
                 path,
                 skip: Skip::LeftOut,
             } => self.git_folders.push(whole(roots, root, &path)),
-            TreeRecord::Skipped { .. } => {}
+            TreeRecord::Entry { id: None, .. } | TreeRecord::Skipped { .. } => {}
         }
     }
 }
