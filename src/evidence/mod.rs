@@ -7,5 +7,7 @@ pub mod environment;
 pub mod fit;
 pub mod mapping;
 pub mod origin;
+pub mod provenance;
+pub mod reads;
 pub mod redact;
 pub mod roots;

@@ -181,7 +181,6 @@ impl PodFound {
         let mut best: Option<Opened> = None;
         let mut image = options.image.clone();
         let mut missing_image: Option<(String, String)> = None;
-        let mut missing_image: Option<(String, String)> = None;
         while !rungs.is_empty() {
             let rung = rungs.remove(0);
             match self.stand(rung, &image, options, process).await {
