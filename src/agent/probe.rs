@@ -4,7 +4,7 @@ use super::{
     Answer, Output, environ, identity::Borrowed, list, open_files, ourselves, proc_file, processes,
     read, sockets, walk,
 };
-use crate::protocol::message::{ProcessId, Request};
+use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
 /// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
 ///
@@ -33,6 +33,8 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::OpenFiles(process) => open_files::answer(*process, output),
         Request::Sockets(process) => sockets::answer(*process, output),
         Request::Agent => ourselves::answer(output),
+        // It needs both directions of its stream: see `run`.
+        Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
     }
 }
 
@@ -47,7 +49,7 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         | Request::OpenFiles(process)
         | Request::Sockets(process) => Some(*process),
         Request::Walk(walk) => Some(walk.process),
-        Request::Processes(_) | Request::Agent => None,
+        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
     }
 }
 

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use super::args::Global;
 use crate::commands::{
-    cat::CatArgs, completions::CompletionsArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
-    env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
-    which_ref::WhichRefArgs,
+    attach::AttachArgs, cat::CatArgs, completions::CompletionsArgs, diff_pod::DiffPodArgs,
+    diff_src::DiffSrcArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs,
+    snapshot::SnapshotArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -31,6 +31,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open a shell beside the target, or run a command there
+    Attach(AttachArgs),
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
     /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has

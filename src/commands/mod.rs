@@ -11,6 +11,7 @@ use crate::{
     target::{Place, Target},
 };
 
+pub mod attach;
 pub mod cat;
 pub mod completions;
 pub mod diff_pod;

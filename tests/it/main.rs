@@ -8,6 +8,7 @@
 )]
 
 mod agent_program;
+mod attach;
 mod containers;
 mod diff_oracle;
 mod diff_pod;
