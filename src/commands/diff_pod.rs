@@ -88,8 +88,8 @@ pub async fn run(args: DiffPodArgs, printer: &mut Printer) -> Result<ExitStatus,
         target_args(&args, &args.first),
         target_args(&args, &args.second),
     );
-    let first = super::open(&first, printer).await?;
-    let second = super::open(&second, printer).await?;
+    let first = Box::pin(super::open(&first, printer)).await?;
+    let second = Box::pin(super::open(&second, printer)).await?;
     let progress = printer.progress("naming the running files");
     let (first, second) = tokio::join!(
         look(&args, first, &progress),

@@ -106,7 +106,6 @@ impl NamedFiles {
                 id,
                 size: entry.size,
             }),
-            TreeRecord::Entry { id: None, .. } => {}
             TreeRecord::Unreadable {
                 root,
                 path,
@@ -117,7 +116,7 @@ impl NamedFiles {
                 path,
                 skip: Skip::LeftOut,
             } => self.git_folders.push(whole(roots, root, &path)),
-            TreeRecord::Skipped { .. } => {}
+            TreeRecord::Entry { id: None, .. } | TreeRecord::Skipped { .. } => {}
         }
     }
 }

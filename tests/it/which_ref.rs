@@ -390,6 +390,26 @@ fn a_folder_that_was_renamed_later_is_found_at_its_old_place() {
 }
 
 #[test]
+fn files_whose_lines_end_otherwise_are_equal_and_said_to_be_converted() {
+    let story = pull_request();
+    let (running, _folder) = process(&tree(&[
+        ("page.py", "page of the request\r\n"),
+        ("util.py", "util\n"),
+        ("requirements.txt", "lock 1\r\n"),
+    ]));
+    let json = story.json(&running, &[]);
+    assert_eq!(json["verdict"], "fits", "{json:#}");
+    assert_eq!(json["answers"][0]["newest"]["id"], story.id(3));
+    assert_eq!(json["answers"][0]["equal"], 3);
+    assert_eq!(json["answers"][0]["converted"], 2);
+    let shown = text(&story.ask(&running, &[]));
+    assert!(
+        shown.contains("3 of 3 files are equal, 2 of them but for line endings"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_repository_with_the_other_hash_is_searched_too() {
     let mut story = Story::new(HashKind::Sha256);
     story.commit("refs/heads/main", &[], &tree(&[("a.py", "1\n")]));

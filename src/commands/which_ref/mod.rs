@@ -3,6 +3,7 @@
 //! The agent names every running file as git would; the history of the repository, kept between runs, says
 //! which commit has them. What the image says of its own origin is checked against that, not believed.
 
+mod converted;
 mod origin;
 mod output;
 mod search;
@@ -95,7 +96,11 @@ async fn look(
     let mut files = files_of(&running);
     files.extend(origin::embedded(&notes, hash));
     progress.say("comparing with the history");
-    let found = find(repository, prepared, files, Vec::new()).await?;
+    let mut found = find(repository, prepared, files, Vec::new()).await?;
+    if converted::add(&target, &running, &mut found, hash).await {
+        let files = std::mem::take(&mut found.running);
+        found = find(repository, prepared, files, Vec::new()).await?;
+    }
     let found = Arc::new(found);
     progress.say("checking what the image says of its origin");
     let checked = origin::check(&target, repository, &running, &found, &mut notes).await?;

@@ -267,6 +267,15 @@ impl Described {
         self.rank == other.rank
     }
 
+    /// How many of the equal files are equal only once a conversion is taken back.
+    pub(super) fn converted(&self, running: &[RunningFile]) -> usize {
+        // Other names are added only to files that are not equal as they are.
+        let files = running.iter().zip(&self.tree.files);
+        files
+            .filter(|(file, fit)| file.ids.len() > 1 && matches!(fit, FileFit::Equal(_)))
+            .count()
+    }
+
     /// Running files that are not as the commit has them, as the process sees them.
     pub(super) fn dirty<'a>(
         &'a self,
