@@ -16,7 +16,18 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Processes(scope) => processes::answer(*scope, output),
         Request::Environment(process) => environ::answer(*process, output),
         Request::Walk(walk) => walk::answer(walk, output),
-        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), output),
+        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), None, output),
+        Request::ReadRange {
+            process,
+            path,
+            offset,
+            length,
+        } => read::answer(
+            *process,
+            path.as_ref(),
+            Some(*offset..offset.saturating_add(*length)),
+            output,
+        ),
         Request::List { process, path } => list::answer(*process, path.as_ref(), output),
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
         Request::OpenFiles(process) => open_files::answer(*process, output),
@@ -32,6 +43,7 @@ fn process_of(request: &Request) -> Option<ProcessId> {
     match request {
         Request::Environment(process)
         | Request::ReadFile { process, .. }
+        | Request::ReadRange { process, .. }
         | Request::List { process, .. }
         | Request::ProcFile { process, .. }
         | Request::OpenFiles(process)

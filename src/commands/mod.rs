@@ -14,6 +14,7 @@ use crate::{
 pub mod attach;
 pub mod cat;
 pub mod completions;
+pub mod diff_pod;
 pub mod diff_src;
 pub mod env;
 mod fan_out;
@@ -22,10 +23,13 @@ pub mod ls;
 pub mod man;
 pub mod ps;
 pub mod pull;
+mod repository;
+mod running;
 pub mod snapshot;
 mod store;
 mod subject;
 mod tree;
+pub mod which_ref;
 
 /// A path of the target, as it was typed.
 fn target_path(path: OsString) -> BString {

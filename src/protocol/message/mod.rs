@@ -63,6 +63,18 @@ pub enum Request {
     Sockets(ProcessId),
     /// The agent itself. Head: [`Agent`].
     Agent,
+    /// A part of one file. Head: [`FileHead`]; data and holes: the bytes from `offset` on, less than `length`
+    /// of them when the file ends before; trailer: [`FileTail`].
+    ReadRange {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
     /// A command beside a process. Head: [`RunHead`]; data and error data: what it writes; trailer: [`RunEnd`].
     /// Meanwhile the client sends input, sizes and signals on the same stream.
     Run(RunRequest),
@@ -82,6 +94,7 @@ impl Request {
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
             Self::Agent => "tell who the agent is",
+            Self::ReadRange { .. } => "read a part of a file",
             Self::Run(_) => "run a command",
         }
     }
@@ -218,6 +231,15 @@ mod tests {
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
         golden(Request::Agent, &[8]);
         golden(
+            Request::ReadRange {
+                process: PROCESS,
+                path: "p".into(),
+                offset: 1,
+                length: 300,
+            },
+            &[9, 172, 2, 5, 1, b'p', 1, 172, 2],
+        );
+        golden(
             Request::Run(RunRequest {
                 process: PROCESS,
                 command: vec!["c".into()],
@@ -234,7 +256,7 @@ mod tests {
                 title: "p".into(),
             }),
             &[
-                9, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
+                10, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
                 1, 1, b'p',
             ],
         );
