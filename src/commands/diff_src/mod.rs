@@ -6,6 +6,7 @@
 //! In order: `facts` (where the code lies), `running` (its files), `pairing` (which folder is which),
 //! the comparison, `judge` (what is noise), `contents` and `output`.
 
+mod archives;
 mod contents;
 mod json;
 mod judge;
@@ -36,6 +37,7 @@ use crate::{
         printer::Printer,
     },
     evidence::{
+        classes,
         comparison::{self, Comparison, ReferenceFile},
         mapping::Mapping,
         noise::Class,
@@ -177,6 +179,11 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
         return Err(pairing::nothing_in_common(&tree, &reference));
     }
     let unknown = running.unknown();
+    let running_classes = running.classes();
+    let classes = classes::compare(
+        running_classes.iter().map(|path| path.as_ref()),
+        tree.iter().map(|file| file.path.as_ref()),
+    );
     let comparison =
         comparison::compare(running.take_files(), &tree, &mappings, &unknown, run.late);
     let differences = comparison.differences.len();
@@ -191,6 +198,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
         judgement: Judgement::default(),
         counts: Vec::new(),
         unshown: Vec::new(),
+        classes,
         // `which-ref` knows; its short form goes here.
         revision: None,
     };
@@ -270,7 +278,10 @@ impl Run<'_> {
             Ok(running)
         };
         let (running, tree) = tokio::join!(running, self.reference.tree());
-        let (running, tree) = (running?, tree?);
+        let (mut running, tree) = (running?, tree?);
+        if !self.args.exact {
+            archives::look_into(&mut running, self.target, self.reference.hash_kind()).await?;
+        }
         let (count, reference) = (running.count(), tree.len());
         tracing::debug!(running = count, reference, "both trees are listed");
         Ok((running, tree))
