@@ -4,6 +4,7 @@ pub mod choice;
 pub mod comparison;
 pub mod container;
 pub mod environment;
+pub mod findings;
 pub mod mapping;
 pub mod provenance;
 pub mod reads;
