@@ -163,11 +163,12 @@ fn literal(case: &mut Case, name: &str, value: &str) {
 }
 
 fn text(finding: &Finding) -> String {
-    finding
+    let lines: Vec<_> = finding
         .facts
         .iter()
-        .map(|fact| format!("{}\n", fact.text))
-        .collect()
+        .map(|fact| fact.text.to_string())
+        .collect();
+    lines.join("\n") + "\n"
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the kubelet would give a container now: `makeEnvironmentVariables` of pkg/kubelet/kubelet_pods.go, step by step.
+//! What the kubelet would give a container now: `makeEnvironmentVariables` of
+//! `pkg/kubelet/kubelet_pods.go`, step by step.
 //! `tests/it/kubelet_oracle.rs` holds it to that function.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -353,20 +354,17 @@ impl Replay<'_> {
 
     fn declare(&mut self, name: String, declared: Declared) {
         self.given.insert(name.clone());
-        match self.found.variables.get_mut(&name) {
-            Some(variable) => {
-                let beaten = std::mem::replace(&mut variable.winner, declared);
-                variable.shadowed.append(&mut variable.rivals);
-                variable.shadowed.push(beaten);
-            }
-            None => {
-                let variable = Variable {
-                    winner: declared,
-                    rivals: Vec::new(),
-                    shadowed: Vec::new(),
-                };
-                self.found.variables.insert(name, variable);
-            }
+        if let Some(variable) = self.found.variables.get_mut(&name) {
+            let beaten = std::mem::replace(&mut variable.winner, declared);
+            variable.shadowed.append(&mut variable.rivals);
+            variable.shadowed.push(beaten);
+        } else {
+            let variable = Variable {
+                winner: declared,
+                rivals: Vec::new(),
+                shadowed: Vec::new(),
+            };
+            self.found.variables.insert(name, variable);
         }
     }
 }
