@@ -49,6 +49,7 @@ impl Case {
             },
             cluster: Cluster {
                 services: Lookup::Found(vec![reviews("10.0.0.7")]),
+                api_server_unread: None,
                 objects: std::collections::BTreeMap::new(),
             },
             image: Vec::new(),

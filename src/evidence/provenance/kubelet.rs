@@ -345,11 +345,18 @@ impl Replay<'_> {
                 Lookup::Unreadable(why) => blind(&format!("which could not be read: {why}")),
             },
             Some(_) => blind("which several Services make"),
-            None => match &self.found.blind_services {
+            None => match self.blind_link(name) {
                 Some(why) => blind(&format!("which may be a link to a Service: {why}")),
                 None => Resolved::Nothing,
             },
         }
+    }
+
+    /// Why it is not known whether a name is a link.
+    fn blind_link(&self, name: &str) -> Option<&String> {
+        let api_server = self.cluster.api_server_unread.as_ref();
+        let api_server = api_server.filter(|_| name.starts_with("KUBERNETES_"));
+        self.found.blind_services.as_ref().or(api_server)
     }
 
     fn declare(&mut self, name: String, declared: Declared) {
