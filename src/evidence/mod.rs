@@ -6,6 +6,7 @@ pub mod comparison;
 pub mod container;
 pub mod environment;
 pub mod finding;
+pub mod findings;
 pub mod fit;
 pub mod mapping;
 pub mod noise;
