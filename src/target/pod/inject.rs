@@ -132,7 +132,8 @@ pub(super) fn look(pod: &Pod, wanted: &Wanted<'_>) -> Entry {
     }
 }
 
-fn ephemeral_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+/// The status of an ephemeral container by its name.
+pub(super) fn ephemeral_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     pod.status
         .as_ref()?
         .ephemeral_container_statuses
