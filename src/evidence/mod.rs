@@ -5,5 +5,7 @@ pub mod comparison;
 pub mod container;
 pub mod environment;
 pub mod mapping;
+pub mod provenance;
+pub mod reads;
 pub mod redact;
 pub mod roots;

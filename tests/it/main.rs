@@ -8,6 +8,7 @@
 )]
 
 mod agent_program;
+mod containers;
 mod diff_oracle;
 mod diff_src;
 mod env;
@@ -15,6 +16,7 @@ mod files;
 mod generated;
 mod git_read;
 mod identity;
+mod kubelet_oracle;
 mod ps;
 mod session;
 mod snapshot;
