@@ -6,10 +6,10 @@ use bstr::{BStr, BString, ByteSlice as _};
 
 use super::{
     contents::{Cache, Reader},
-    facts::{self, TargetFacts},
     reference::Reference,
     running::RunningTree,
 };
+use crate::commands::facts::{self, TargetFacts};
 use crate::{
     cli::error::CommandError,
     commands::fetch::is_final,

@@ -8,7 +8,6 @@
 
 mod archives;
 mod contents;
-mod facts;
 mod json;
 mod judge;
 mod output;
@@ -23,12 +22,15 @@ use clap::{ArgGroup, Args};
 
 use self::{
     contents::{Cache, Reader},
-    facts::TargetFacts,
     judge::{Case, Judgement},
     output::{Format, Report},
     pairing::Pins,
     reference::Reference,
     running::RunningTree,
+};
+use super::{
+    facts::{self, TargetFacts},
+    fan_out,
 };
 use crate::{
     cli::{
@@ -43,7 +45,7 @@ use crate::{
         mapping::Mapping,
         noise::Class,
     },
-    target::Target,
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -153,35 +155,56 @@ const STARTING: i64 = 1_000_000_000;
 pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let wanted = args.target.wanted()?;
     let pins = Pins::new(&args.roots, &args.paths, &args.maps)?;
-    let format = Format::of(&args);
     let progress = printer.progress("opening the repository");
-    let (reference, target) = tokio::join!(
-        Reference::open(args.repo.clone(), args.reference.clone(), &progress),
-        async {
-            Box::pin(Target::open(&wanted))
-                .await
-                .map_err(CommandError::from)
-        }
-    );
+    let reference = Reference::open(args.repo.clone(), args.reference.clone(), &progress);
+    if args.target.means_all() {
+        let reference = reference.await?;
+        drop(progress);
+        reference.print_notices(printer);
+        return fan_out::run(
+            &args.target,
+            args.output,
+            printer,
+            async |target, printer| look(&args, &pins, &reference, target, printer).await,
+        )
+        .await;
+    }
+    let (reference, target) = tokio::join!(reference, async {
+        Target::open(&wanted).await.map_err(CommandError::from)
+    });
+    drop(progress);
     // What is wrong with the command line matters more than what is wrong with the target.
     let (reference, target) = (reference?, target?);
     let pid = target.process().id.pid;
     tracing::debug!(pid, "target and repository are open");
-    for notice in &reference.notices {
-        printer.note(notice);
+    if matches!(target.place, Place::Pod(_)) {
+        crate::commands::say_choice(&target, printer);
     }
+    reference.print_notices(printer);
+    look(&args, &pins, &reference, target, printer).await
+}
+
+/// Compares one target with the reference.
+async fn look(
+    args: &DiffSrcArgs,
+    pins: &Pins,
+    reference: &Reference,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let format = Format::of(args);
+    let progress = printer.progress("naming the running files");
     let run = Run {
-        args: &args,
+        args,
         target: &target,
-        reference: &reference,
+        reference,
         late: target.process().started_at.saturating_mul(1_000_000) + STARTING,
     };
-    progress.say("naming the running files");
     let facts = facts::fetch(&target).await?;
-    let (mut running, tree) = run.trees(&pins, &facts, &progress).await?;
-    let mappings = pairing::pair_up(&pins, &running, &tree, &reference)?;
+    let (mut running, tree) = run.trees(pins, &facts, &progress).await?;
+    let mappings = pairing::pair_up(pins, &running, &tree, reference)?;
     if mappings.is_empty() {
-        return Err(pairing::nothing_in_common(&tree, &reference));
+        return Err(pairing::nothing_in_common(&tree, reference));
     }
     let unknown = running.unknown();
     let running_classes = running.classes();
@@ -196,7 +219,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     progress.say("reading the files that differ");
     let mut report = Report {
         target: &target,
-        reference: &reference,
+        reference,
         running: &running,
         mappings,
         comparison,
@@ -221,11 +244,11 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     report.print_head(printer);
     let reader = Reader {
         target: &target,
-        reference: &reference,
+        reference,
         running: &running,
         limit: args.max_file_size,
     };
-    contents::print(&mut report, &reader, &mut cache, format, &args, printer).await?;
+    contents::print(&mut report, &reader, &mut cache, format, args, printer).await?;
     tracing::debug!("the differences are printed");
     drop(progress);
     if let Format::Noise(class) = format {

@@ -1,15 +1,15 @@
 //! What is asked of the target before its code is walked: where that lies, and what is mounted over it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use bstr::{BStr, BString, ByteSlice as _};
 use futures::{StreamExt as _, stream};
 
+use super::fetch::is_final;
 use crate::{
-    commands::fetch::is_final,
     evidence::{
         noise::mounts::{self, Mount},
-        roots::{Answers, Candidates, Facts, Root, system},
+        roots::{Answers, Candidates, Facts, Root, Why, system},
     },
     protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
     session::{Reply, RequestError},
@@ -55,6 +55,22 @@ pub(super) async fn fetch(target: &Target) -> Result<TargetFacts, RequestError> 
             .unwrap_or_default(),
         open_files: unless_final(open_files)?.unwrap_or_default(),
     })
+}
+
+/// The roots that the user named, else those that are found.
+pub(super) async fn asked_or_found(
+    target: &Target,
+    asked: &[PathBuf],
+) -> Result<Vec<Root>, RequestError> {
+    if asked.is_empty() {
+        return roots(target, &fetch(target).await?).await;
+    }
+    let roots = asked.iter().map(|path| Root {
+        path: super::target_path(path.clone().into_os_string()),
+        why: Why::Asked,
+        is_guess: false,
+    });
+    Ok(roots.collect())
 }
 
 /// Finds the roots: reads them off the facts, and asks once more for what some of them need.
