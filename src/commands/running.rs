@@ -57,6 +57,7 @@ pub(super) async fn walk(
         hash: Some(hash),
         hash_limit,
         leave_out: vec![GIT_FOLDER.into()],
+        leave_out_paths: Vec::new(),
     });
     let mut paths: Vec<Option<BString>> = vec![None; roots.len()];
     let mut reply = target.session.request(&request)?;

@@ -14,7 +14,7 @@ use bstr::BString;
 use clap::Args;
 
 use self::search::{Prepared, Question, find};
-use super::{fan_out, repository, running};
+use super::{facts, fan_out, repository, running};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -22,10 +22,7 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::{
-        fit::RunningFile,
-        roots::{self, Root, Why},
-    },
+    evidence::fit::RunningFile,
     git::Repository,
     target::Target,
 };
@@ -92,7 +89,7 @@ async fn look(
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("naming the running files");
-    let roots = roots_of(args, &target);
+    let roots = facts::asked_or_found(&target, &args.roots).await?;
     let (hash, limit) = (repository.hash_kind(), args.max_file_size);
     let running = running::walk(&target, &roots, hash, limit, &progress).await?;
     let mut notes = origin::collect(&target, &running).await;
@@ -124,19 +121,6 @@ async fn look(
     let status = report.status();
     target.close().await;
     Ok(status)
-}
-
-fn roots_of(args: &WhichRefArgs, target: &Target) -> Vec<Root> {
-    if args.roots.is_empty() {
-        return roots::of_process(target.process());
-    }
-    args.roots
-        .iter()
-        .map(|path| Root {
-            path: super::target_path(path.clone().into_os_string()),
-            why: Why::Asked,
-        })
-        .collect()
 }
 
 /// The running files as the search wants them.
