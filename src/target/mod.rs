@@ -67,7 +67,7 @@ impl Wanted {
         Ok(match &self.selector {
             Selector::Pid(_) | Selector::Name(_) => vec![Candidate::Local],
             Selector::Object { .. } | Selector::Labels(_) => {
-                let pods = pod::find(&self.pod, &self.selector).await?;
+                let pods = Box::pin(pod::find(&self.pod, &self.selector)).await?;
                 pods.into_iter()
                     .map(|pod| Candidate::Pod(Box::new(pod)))
                     .collect()
