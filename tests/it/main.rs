@@ -20,6 +20,7 @@ mod git_read;
 mod identity;
 mod kubelet_oracle;
 mod ps;
+mod reads_oracle;
 mod roundtrip;
 mod session;
 mod snapshot;
