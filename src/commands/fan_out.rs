@@ -107,6 +107,9 @@ async fn ask(
     look: &impl AsyncFn(Target, &mut Printer) -> Result<ExitStatus, CommandError>,
 ) -> Result<Answer, CommandError> {
     let target = candidate.open(wanted).await?;
+    if let Place::Pod(place) = &target.place {
+        super::say_limits(target.process(), place, &printer);
+    }
     let own = own_words(&target);
     let pod = target.to_string();
     let status = look(target, &mut printer).await?;

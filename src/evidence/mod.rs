@@ -1,6 +1,7 @@
 //! Conclusions from facts: pure functions, no I/O. Most tests live here.
 
 pub mod choice;
+pub mod classes;
 pub mod comparison;
 pub mod container;
 pub mod environment;

@@ -19,6 +19,7 @@ mod generated;
 mod git_read;
 mod identity;
 mod kubelet_oracle;
+mod noise;
 mod ps;
 mod reads_oracle;
 mod roundtrip;

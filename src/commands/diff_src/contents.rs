@@ -214,6 +214,8 @@ impl Reader<'_> {
     async fn read_running(&self, file: &RunningFile) -> Result<Content, RequestError> {
         let (mode, content) = if let Some(link) = self.running.link_of(file) {
             (FileMode::Symlink, link.to_vec())
+        } else if let Some(content) = self.running.inner_of(file) {
+            (file.version.mode, content.clone())
         } else {
             match self.read_file(file.path.clone()).await {
                 Ok(read) => read,

@@ -37,6 +37,11 @@ impl Report<'_> {
             running_files: self.running.count(),
             submodules: bytes(&self.comparison.submodules),
             compiled: bytes(&self.judgement.compiled),
+            classes: self.classes.as_ref().map(|classes| JsonClasses {
+                matched: classes.matched,
+                without_class: bytes(&classes.without_class),
+                without_source: bytes(&classes.without_source),
+            }),
             files: self
                 .judgement
                 .real
@@ -183,6 +188,7 @@ struct JsonReport<'a> {
     running_files: usize,
     submodules: Vec<JsonBytes<'a>>,
     compiled: Vec<JsonBytes<'a>>,
+    classes: Option<JsonClasses<'a>>,
     files: Vec<JsonFile<'a>>,
     noise: BTreeMap<&'static str, Vec<JsonNoise<'a>>>,
     findings: Vec<JsonFinding<'a>>,
@@ -216,6 +222,13 @@ struct JsonMapping<'a> {
     asked: bool,
     equal_files: usize,
     files: usize,
+}
+
+#[derive(Serialize)]
+struct JsonClasses<'a> {
+    matched: usize,
+    without_class: Vec<JsonBytes<'a>>,
+    without_source: Vec<JsonBytes<'a>>,
 }
 
 #[derive(Serialize)]

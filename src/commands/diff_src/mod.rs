@@ -6,6 +6,7 @@
 //! In order: `facts` (where the code lies), `running` (its files), `pairing` (which folder is which),
 //! the comparison, `judge` (what is noise), `contents` and `output`.
 
+mod archives;
 mod contents;
 mod json;
 mod judge;
@@ -27,7 +28,10 @@ use self::{
     reference::Reference,
     running::RunningTree,
 };
-use super::facts::{self, TargetFacts};
+use super::{
+    facts::{self, TargetFacts},
+    fan_out,
+};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -36,11 +40,12 @@ use crate::{
         printer::Printer,
     },
     evidence::{
+        classes,
         comparison::{self, Comparison, ReferenceFile},
         mapping::Mapping,
         noise::Class,
     },
-    target::Target,
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -150,33 +155,63 @@ const STARTING: i64 = 1_000_000_000;
 pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let wanted = args.target.wanted()?;
     let pins = Pins::new(&args.roots, &args.paths, &args.maps)?;
-    let format = Format::of(&args);
     let progress = printer.progress("opening the repository");
-    let (reference, target) = tokio::join!(
-        Reference::open(args.repo.clone(), args.reference.clone(), &progress),
-        async { Target::open(&wanted).await.map_err(CommandError::from) }
-    );
+    let reference = Reference::open(args.repo.clone(), args.reference.clone(), &progress);
+    if args.target.means_all() {
+        let reference = reference.await?;
+        drop(progress);
+        reference.print_notices(printer);
+        return fan_out::run(
+            &args.target,
+            args.output,
+            printer,
+            async |target, printer| look(&args, &pins, &reference, target, printer).await,
+        )
+        .await;
+    }
+    let (reference, target) = tokio::join!(reference, async {
+        Target::open(&wanted).await.map_err(CommandError::from)
+    });
+    drop(progress);
     // What is wrong with the command line matters more than what is wrong with the target.
     let (reference, target) = (reference?, target?);
     let pid = target.process().id.pid;
     tracing::debug!(pid, "target and repository are open");
-    for notice in &reference.notices {
-        printer.note(notice);
+    if matches!(target.place, Place::Pod(_)) {
+        crate::commands::say_choice(&target, printer);
     }
+    reference.print_notices(printer);
+    look(&args, &pins, &reference, target, printer).await
+}
+
+/// Compares one target with the reference.
+async fn look(
+    args: &DiffSrcArgs,
+    pins: &Pins,
+    reference: &Reference,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let format = Format::of(args);
+    let progress = printer.progress("naming the running files");
     let run = Run {
-        args: &args,
+        args,
         target: &target,
-        reference: &reference,
+        reference,
         late: target.process().started_at.saturating_mul(1_000_000) + STARTING,
     };
-    progress.say("naming the running files");
     let facts = facts::fetch(&target).await?;
-    let (mut running, tree) = run.trees(&pins, &facts, &progress).await?;
-    let mappings = pairing::pair_up(&pins, &running, &tree, &reference)?;
+    let (mut running, tree) = run.trees(pins, &facts, &progress).await?;
+    let mappings = pairing::pair_up(pins, &running, &tree, reference)?;
     if mappings.is_empty() {
-        return Err(pairing::nothing_in_common(&tree, &reference));
+        return Err(pairing::nothing_in_common(&tree, reference));
     }
     let unknown = running.unknown();
+    let running_classes = running.classes();
+    let classes = classes::compare(
+        running_classes.iter().map(AsRef::as_ref),
+        tree.iter().map(|file| file.path.as_ref()),
+    );
     let comparison =
         comparison::compare(running.take_files(), &tree, &mappings, &unknown, run.late);
     let differences = comparison.differences.len();
@@ -184,13 +219,14 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     progress.say("reading the files that differ");
     let mut report = Report {
         target: &target,
-        reference: &reference,
+        reference,
         running: &running,
         mappings,
         comparison,
         judgement: Judgement::default(),
         counts: Vec::new(),
         unshown: Vec::new(),
+        classes,
         // `which-ref` knows; its short form goes here.
         revision: None,
     };
@@ -208,11 +244,11 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     report.print_head(printer);
     let reader = Reader {
         target: &target,
-        reference: &reference,
+        reference,
         running: &running,
         limit: args.max_file_size,
     };
-    contents::print(&mut report, &reader, &mut cache, format, &args, printer).await?;
+    contents::print(&mut report, &reader, &mut cache, format, args, printer).await?;
     tracing::debug!("the differences are printed");
     drop(progress);
     if let Format::Noise(class) = format {
@@ -270,7 +306,10 @@ impl Run<'_> {
             Ok(running)
         };
         let (running, tree) = tokio::join!(running, self.reference.tree());
-        let (running, tree) = (running?, tree?);
+        let (mut running, tree) = (running?, tree?);
+        if !self.args.exact {
+            archives::look_into(&mut running, self.target, self.reference.hash_kind()).await?;
+        }
         let (count, reference) = (running.count(), tree.len());
         tracing::debug!(running = count, reference, "both trees are listed");
         Ok((running, tree))

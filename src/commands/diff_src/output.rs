@@ -17,6 +17,7 @@ use crate::{
         write_name_status, write_numstat, write_shortstat, write_stat,
     },
     evidence::{
+        classes::Classes,
         comparison::Comparison,
         finding::Finding,
         mapping::{How, Mapping},
@@ -151,6 +152,8 @@ pub(super) struct Report<'a> {
     pub(super) counts: Vec<FileCount>,
     /// Paths that differ but whose content could not be had, with the reason.
     pub(super) unshown: Vec<(BString, String)>,
+    /// Classes that run against sources, where there are both.
+    pub(super) classes: Option<Classes>,
     /// Which commit runs, in one line; `None` when that is not known.
     pub(super) revision: Option<String>,
 }
@@ -193,6 +196,29 @@ impl Report<'_> {
         }
         if let Some(note) = self.revision_only() {
             printer.note(&note);
+        }
+        if let Some(classes) = &self.classes {
+            Self::print_classes(classes, printer);
+        }
+    }
+
+    /// Says which classes have no source, and which sources no class.
+    fn print_classes(classes: &Classes, printer: &Printer) {
+        const SHOWN: usize = 5;
+        printer.note(&format!(
+            "{} sources have a class of their name, {} have none, and {} classes of their packages have no source",
+            classes.matched,
+            classes.without_class.len(),
+            classes.without_source.len()
+        ));
+        for source in classes.without_class.iter().take(SHOWN) {
+            printer.note(&format!("no class runs of `{}`", safe(source)));
+        }
+        for class in classes.without_source.iter().take(SHOWN) {
+            printer.note(&format!(
+                "no source is there of the class `{}`",
+                safe(class)
+            ));
         }
     }
 
@@ -262,9 +288,10 @@ impl Report<'_> {
             .iter()
             .map(|(class, count)| format!("{count} {class}"))
             .collect();
+        let real = self.judgement.real.len();
+        let plural = if real == 1 { "" } else { "s" };
         printer.note(&format!(
-            "{} real differences; noise: {} (`--noise` lists it)",
-            self.judgement.real.len(),
+            "{real} real difference{plural}; noise: {} (`--noise` lists it)",
             counts.join(", ")
         ));
     }
@@ -324,12 +351,22 @@ impl Report<'_> {
                 )),
                 Skip::OtherRoot(_) | Skip::LeftOut => None,
             });
-        let warnings: Vec<String> = unreadable.chain(unshown).chain(skipped).collect();
+        let unopened =
+            self.running.unopened.iter().map(|(path, reason)| {
+                format!("`{}` could not be looked into: {reason}", safe(path))
+            });
+        let warnings: Vec<String> = unreadable
+            .chain(unshown)
+            .chain(skipped)
+            .chain(unopened)
+            .collect();
         print_some(&warnings, printer);
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.running.unreadable.is_empty() && self.unshown.is_empty()
+        self.running.unreadable.is_empty()
+            && self.unshown.is_empty()
+            && self.running.unopened.is_empty()
     }
 
     pub(super) fn status(&self) -> ExitStatus {

@@ -27,6 +27,12 @@ pub(super) struct RunningTree {
     files: Vec<RunningFile>,
     count: usize,
     links: HashMap<BString, BString>,
+    /// The contents of files inside of archives.
+    inner: HashMap<BString, Vec<u8>>,
+    /// Class files inside of archives.
+    classes: Vec<BString>,
+    /// Archives that could not be looked into, with the reason.
+    pub(super) unopened: Vec<(BString, String)>,
     /// When each folder was last changed.
     folders: HashMap<BString, i64>,
     late: i64,
@@ -220,6 +226,35 @@ impl RunningTree {
 
     pub(super) fn count(&self) -> usize {
         self.count
+    }
+
+    /// Adds a file inside of an archive.
+    pub(super) fn add_inner(&mut self, file: RunningFile, content: Vec<u8>) {
+        self.count += 1;
+        self.inner.insert(file.path.clone(), content);
+        self.files.push(file);
+    }
+
+    /// Adds the name of a class, which nothing but its name is compared of.
+    pub(super) fn add_class(&mut self, path: BString) {
+        self.classes.push(path);
+    }
+
+    /// Notes that an archive could not be looked into.
+    pub(super) fn unopened(&mut self, path: &BString, reason: String) {
+        self.unopened.push((path.clone(), reason));
+    }
+
+    /// Class files: in archives, and as they are.
+    pub(super) fn classes(&self) -> Vec<BString> {
+        let loose = self.files.iter().map(|file| &file.path);
+        let loose = loose.filter(|path| path.ends_with(b".class"));
+        self.classes.iter().chain(loose).cloned().collect()
+    }
+
+    /// The content of a file inside of an archive.
+    pub(super) fn inner_of(&self, file: &RunningFile) -> Option<&Vec<u8>> {
+        self.inner.get(&file.path)
     }
 
     /// Where a symbolic link points.

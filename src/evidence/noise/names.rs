@@ -116,6 +116,9 @@ pub fn is_generated(
         if let Some(cache) = CACHES.iter().find(|cache| cache.as_bytes() == part) {
             return Some(format!("in `{cache}`").into());
         }
+        if part == b"META-INF" || (part.ends_with(b".jar!") && path.ends_with(b".idx")) {
+            return Some("written by the packager of the archive".into());
+        }
         if part.ends_with(b".egg-info") || part.ends_with(b".dist-info") {
             return Some("metadata of an installed package".into());
         }
