@@ -27,7 +27,7 @@ use crate::{
         printer::Printer,
     },
     evidence::{comparison, roots},
-    target::{Place, Target},
+    target::Target,
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -106,12 +106,10 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
         pid = target.process().id.pid,
         "target and repository are open"
     );
-    if matches!(target.place, Place::Pod(_)) {
-        crate::commands::say_choice(&target, printer);
-    }
     for notice in &reference.notices {
         printer.note(notice);
     }
+    crate::commands::say_choice(&target, printer);
     let wanted_roots = pins
         .roots()
         .unwrap_or_else(|| roots::of_process(target.process()));

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{DiffSrcArgs, pairing::Pairings, reference::Reference, running::RunningTree};
 use crate::{
     cli::{args::OutputFormat, error::CommandError, exit::ExitStatus, printer::Printer},
+    commands::subject::Subject,
     diff::{
         Abbreviation, Change, Counts, FileCount, Limits, PatchOptions, Terminator, write_name_only,
         write_name_status, write_numstat, write_shortstat, write_stat,
@@ -160,7 +161,6 @@ impl<'a> Report<'a> {
 
     /// Says what is compared with what.
     pub(super) fn print_notes(&self, printer: &Printer) {
-        crate::commands::say_choice(self.target, printer);
         for (pairing, how) in self.pairings.pairs.iter().zip(&self.pairings.how) {
             let Some(root) = self.running.roots().get(pairing.root as usize) else {
                 continue;
@@ -250,14 +250,9 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn json(&self) -> impl Serialize {
-        let process = self.target.process();
         JsonReport {
             schema: 1,
-            process: JsonProcess {
-                pid: process.id.pid,
-                name: JsonBytes(&process.name),
-                because: self.target.choice.because(),
-            },
+            process: Subject::new(self.target),
             reference: JsonReference {
                 spec: self.reference.spec(),
                 commit: self.reference.commit().id.to_string(),
@@ -358,7 +353,7 @@ impl<'a> Report<'a> {
 #[derive(Serialize)]
 struct JsonReport<'a> {
     schema: u32,
-    process: JsonProcess<'a>,
+    process: Subject<'a>,
     reference: JsonReference<'a>,
     mappings: Vec<JsonMapping<'a>>,
     complete: bool,
@@ -368,13 +363,6 @@ struct JsonReport<'a> {
     submodules: Vec<JsonBytes<'a>>,
     files: Vec<JsonFile<'a>>,
     unreadable: Vec<JsonUnreadable<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonProcess<'a> {
-    pid: u32,
-    name: JsonBytes<'a>,
-    because: String,
 }
 
 #[derive(Serialize)]
