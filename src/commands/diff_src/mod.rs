@@ -45,7 +45,7 @@ use crate::{
         mapping::Mapping,
         noise::Class,
     },
-    target::{Place, Target},
+    target::Target,
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -177,9 +177,6 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let (reference, target) = (reference?, target?);
     let pid = target.process().id.pid;
     tracing::debug!(pid, "target and repository are open");
-    if matches!(target.place, Place::Pod(_)) {
-        crate::commands::say_choice(&target, printer);
-    }
     reference.print_notices(printer);
     look(&args, &pins, &reference, target, printer).await
 }

@@ -246,7 +246,7 @@ fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
         let note = if row.reason.is_empty() {
             String::new()
         } else {
-            let reason = row.reason.replace(targets()[*target].name, "web");
+            let reason = general(&row.reason, targets()[*target].name);
             let place = reasons
                 .iter()
                 .position(|known| *known == reason)
@@ -267,6 +267,22 @@ fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
     }
     for (number, reason) in reasons.iter().enumerate() {
         write!(text, "\n{}. {reason}\n", number + 1).expect("a string takes it");
+    }
+    text
+}
+
+/// A reason without what differs from pod to pod: its name, and the digests in the names of containers.
+fn general(reason: &str, pod: &str) -> String {
+    let mut text = reason.replace(&format!("\"{pod}\""), "\"web\"");
+    for letter in ['a', 'b', 'c', 'd'] {
+        let prefix = format!("kdbg-{letter}-");
+        let mut parts = text.split(&prefix);
+        let mut general = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            general.push_str(&format!("kdbg-{letter}"));
+            general.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_hexdigit()));
+        }
+        text = general;
     }
     text
 }
