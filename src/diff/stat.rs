@@ -157,7 +157,7 @@ pub fn write_shortstat(out: &mut dyn Write, files: &[FileCount]) -> io::Result<(
 /// Writes a line with a graph for each file, at most `width` columns wide where git keeps to it, and the totals.
 pub fn write_stat(out: &mut dyn Write, files: &[FileCount], width: usize) -> io::Result<()> {
     let names: Vec<_> = files.iter().map(FileCount::name).collect();
-    let layout = Layout::of(files, names.iter().map(|name| name.len()), width);
+    let layout = Layout::of(files, names.iter().map(Vec::len), width);
     for (file, name) in files.iter().zip(&names) {
         let (ellipsis, name) = shortened(name, layout.name);
         out.write_all(b" ")?;

@@ -46,36 +46,37 @@ pub fn compare<'a>(
         return None;
     }
     let mut outcome = Classes::default();
+    // Classes may lie below a folder of their own, so each end of a path is a name.
+    let names: HashSet<&BStr> = classes
+        .iter()
+        .flat_map(|class| ends(class.as_ref()))
+        .collect();
     for (name, path, exact) in &sources {
         let facade = BString::from([name.as_slice(), b"Kt"].concat());
-        if has(&classes, name) || (!exact && has(&classes, &facade)) {
+        if names.contains(name.as_bstr()) || (!exact && names.contains(facade.as_bstr())) {
             outcome.matched += 1;
         } else if *exact {
             outcome.without_class.push((*path).to_owned());
         }
     }
-    let known: HashSet<&BString> = sources.iter().map(|(name, _, _)| name).collect();
+    let known: HashSet<&BStr> = sources.iter().map(|(name, _, _)| name.as_ref()).collect();
+    let package = |name: &'_ BString| parent(name.as_ref()).0.to_owned();
     // Where a source may make classes of any name, nothing follows from a class without one.
-    let loose: HashSet<&BStr> = sources
+    let loose: HashSet<BString> = sources
         .iter()
         .filter(|(_, _, exact)| !exact)
-        .map(|(name, _, _)| parent(name.as_ref()).0)
+        .map(|(name, _, _)| package(name))
         .collect();
-    let packages: HashSet<&BStr> = sources
+    let packages: HashSet<BString> = sources
         .iter()
-        .map(|(name, _, _)| parent(name.as_ref()).0)
+        .map(|(name, _, _)| package(name))
         .filter(|package| !package.is_empty() && !loose.contains(package))
         .collect();
     outcome.without_source = classes
         .iter()
         .filter(|class| {
-            let name = inner_most_part(class.as_ref());
-            packages
-                .iter()
-                .any(|package| parent(name).0.ends_with(package))
-                && !known
-                    .iter()
-                    .any(|known| is_below_prefix(name, known.as_ref()))
+            ends(parent(class.as_ref()).0).any(|end| packages.contains(end))
+                && !ends(class.as_ref()).any(|end| known.contains(end))
         })
         .cloned()
         .collect();
@@ -84,18 +85,10 @@ pub fn compare<'a>(
     Some(outcome)
 }
 
-/// Whether a class of this name is there, below whatever folder classes are kept in.
-fn has(classes: &HashSet<BString>, name: &BString) -> bool {
-    classes.contains(name)
-        || classes
-            .iter()
-            .any(|class| is_below_prefix(class.as_ref(), name.as_ref()))
-}
-
-/// Whether a path is a name, or ends in it behind a slash.
-fn is_below_prefix(path: &BStr, name: &BStr) -> bool {
-    path.strip_suffix(name.as_bytes())
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with(b"/"))
+/// The ends of a path that begin with one of its parts, the whole of it first.
+fn ends(path: &BStr) -> impl Iterator<Item = &BStr> {
+    let starts = std::iter::once(0).chain(path.find_iter("/").map(|slash| slash + 1));
+    starts.map(|start| path.get(start..).unwrap_or_default().as_bstr())
 }
 
 /// The path of a class file without its end; `None` for what is none of a source's own: inner classes and

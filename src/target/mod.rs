@@ -67,7 +67,7 @@ impl Wanted {
         Ok(match &self.selector {
             Selector::Pid(_) | Selector::Name(_) => vec![Candidate::Local],
             Selector::Object { .. } | Selector::Labels(_) => {
-                let pods = pod::find(&self.pod, &self.selector).await?;
+                let pods = Box::pin(pod::find(&self.pod, &self.selector)).await?;
                 pods.into_iter()
                     .map(|pod| Candidate::Pod(Box::new(pod)))
                     .collect()
@@ -90,7 +90,8 @@ impl Candidate {
         match self {
             Self::Local => open_local(wanted).await,
             Self::Pod(pod) => {
-                let opened = pod.open(&wanted.pod, wanted.process).await?;
+                // The way there is long, and its future large.
+                let opened = Box::pin(pod.open(&wanted.pod, wanted.process)).await?;
                 Ok(Target {
                     session: opened.session,
                     processes: opened.processes,

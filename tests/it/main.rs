@@ -21,6 +21,7 @@ mod identity;
 mod kubelet_oracle;
 mod noise;
 mod ps;
+mod reads_oracle;
 mod roundtrip;
 mod session;
 mod snapshot;

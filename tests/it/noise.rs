@@ -44,7 +44,8 @@ fn write(folder: &Path, files: &[(&str, &str)]) {
 
 /// Lines that no other file has.
 fn code(name: &str) -> String {
-    (0..10).map(|line| format!("{name} {line}\n")).collect()
+    let lines: Vec<String> = (0..10).map(|line| format!("{name} {line}\n")).collect();
+    lines.concat()
 }
 
 /// Standard output and standard error of `diff-src` with these options.
@@ -396,6 +397,39 @@ fn an_installed_package_of_another_version_than_the_lock_file_says_is_a_finding(
         said(&output).contains("`flask` 2.2.4 is installed, and `requirements.txt` says 2.2.5"),
         "{}",
         said(&output)
+    );
+}
+
+#[test]
+fn a_dependency_that_is_edited_below_a_running_process_is_a_finding() {
+    let repository = repository(&[("app.py", &code("app"))]);
+    let running = tempfile::tempdir().unwrap();
+    let package = [
+        ("node_modules/qs/index.js", "x\n"),
+        ("node_modules/.cache/y.js", "y\n"),
+    ];
+    write(running.path(), &[("app.py", &code("app"))]);
+    write(running.path(), &package);
+    let process = Running::in_folder(running.path());
+    assert_code(&diff(&process, repository.path(), &[]), 0);
+    let_time_pass();
+    write(running.path(), &package);
+    let output = diff(&process, repository.path(), &["-o", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Vec<_> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["running_path"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        found,
+        [running
+            .path()
+            .join("node_modules/qs/index.js")
+            .to_str()
+            .unwrap()],
+        "{report:#}"
     );
 }
 

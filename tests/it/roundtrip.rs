@@ -380,9 +380,10 @@ const LEFT_OUT: [&[&str]; 4] = [
 ];
 
 fn content(path: &str) -> String {
-    (0..12)
+    let lines: Vec<String> = (0..12)
         .map(|line| format!("line {line} of {path}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 /// Makes the repository and the running tree; returns the real differences that are expected.
@@ -451,6 +452,12 @@ fn distort(scene: &Scene, distortions: &Distortions) -> BTreeSet<String> {
         );
         expected.insert(format!("A {prefix}{path}"));
     }
+    build(&app, distortions);
+    expected
+}
+
+/// What the build does: nothing of it is a difference.
+fn build(app: &Path, distortions: &Distortions) {
     let appears = [
         ("lib/__pycache__/a.cpython-311.pyc", "byte code"),
         ("node_modules/x/index.js", "module.exports = 1\n"),
@@ -487,7 +494,6 @@ fn distort(scene: &Scene, distortions: &Distortions) -> BTreeSet<String> {
         fs::create_dir_all(app.join("public")).unwrap();
         fs::rename(app.join("static"), app.join("public/assets")).unwrap();
     }
-    expected
 }
 
 #[test]

@@ -27,7 +27,7 @@ const MOST: usize = 4;
 /// The largest archive that is fetched.
 const SIZE: usize = 256 << 20;
 /// How long the fetch of one may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// The largest resource that is compared.
 const ENTRY_SIZE: u64 = 4 << 20;
 /// Bytes of resources of one archive that are compared; more is no archive of one service, or a bomb.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice as _};
 
 use super::{
     contents::{Cache, Reader},
@@ -89,11 +89,11 @@ impl Case<'_> {
             let noise = Noise::new(Class::Moved, because);
             judgement.noise.push(NoiseRow { noise, difference });
         }
-        let differences = self.by_path(differences, &rules, &mut judgement).await?;
+        let differences = self.by_path(differences, &rules, &mut judgement);
         self.by_content(differences, &rules, &mut judgement, cache)
             .await?;
         self.renamed_and_changed(&mut judgement, cache).await?;
-        self.not_compared(comparison, &mut judgement);
+        Self::not_compared(comparison, &mut judgement);
         self.find(comparison, &mut judgement);
         self.packages(&mut judgement).await?;
         judgement.noise.sort_by(|left, right| {
@@ -144,12 +144,12 @@ impl Case<'_> {
     }
 
     /// Takes out what its path and its surroundings explain.
-    async fn by_path(
+    fn by_path(
         &self,
         differences: Vec<Difference>,
         rules: &Rules,
         judgement: &mut Judgement,
-    ) -> Result<Vec<Difference>, CommandError> {
+    ) -> Vec<Difference> {
         let missing: HashSet<&BStr> = differences
             .iter()
             .filter(|difference| difference.running.is_none())
@@ -176,7 +176,7 @@ impl Case<'_> {
             let would_run = self.would_run(difference.path.as_ref());
             noise.push(judge(
                 difference,
-                would_run.as_ref().map(|path| path.as_ref()),
+                would_run.as_ref().map(AsRef::as_ref),
                 &surroundings,
             ));
         }
@@ -188,7 +188,7 @@ impl Case<'_> {
                 None => left.push(difference),
             }
         }
-        Ok(left)
+        left
     }
 
     /// Where a path of the repository would run, by the innermost mapping.
@@ -236,12 +236,7 @@ impl Case<'_> {
             for (difference, sides) in portion.iter().zip(contents) {
                 let noise = sides.ok().and_then(|(old, new)| {
                     let attributes = rules.attributes.of(difference.path.as_ref());
-                    let noise = attributes::same_content(
-                        &old?.content,
-                        &new.as_ref()?.content,
-                        &attributes,
-                    );
-                    noise
+                    attributes::same_content(&old?.content, &new?.content, &attributes)
                 });
                 match noise {
                     Some(noise) => judgement.noise.push(NoiseRow {
@@ -355,7 +350,7 @@ impl Case<'_> {
     }
 
     /// Lists what was not compared at all.
-    fn not_compared(&self, comparison: &mut Comparison, judgement: &mut Judgement) {
+    fn not_compared(comparison: &mut Comparison, judgement: &mut Judgement) {
         let mut add = |noise: Noise, file: RunningFile| {
             judgement.noise.push(NoiseRow {
                 noise,
@@ -396,7 +391,7 @@ impl Case<'_> {
         let noise = judgement
             .noise
             .iter()
-            .filter(|row| matches!(row.noise.class, Class::Attributes | Class::Moved))
+            .filter(|row| is_code_all_the_same(row))
             .map(|row| &row.difference);
         let mut findings = Vec::new();
         for difference in judgement.real.iter().chain(noise) {
@@ -462,25 +457,23 @@ impl Case<'_> {
 
     fn late(&self, difference: &Difference, started: i64) -> Option<Finding> {
         let path = difference.path.clone();
-        match &difference.running {
-            Some(file) => (file.changed > self.late).then(|| Finding::ChangedAfterStart {
+        if let Some(file) = &difference.running {
+            return (file.changed > self.late).then(|| Finding::ChangedAfterStart {
                 path,
                 running: file.path.clone(),
                 changed: file.changed,
                 started,
                 is_equal: false,
-            }),
-            None => {
-                let running = self.would_run(difference.path.as_ref())?;
-                let changed = self.running.late_folder_of(running.as_ref())?;
-                Some(Finding::DeletedAfterStart {
-                    path,
-                    running,
-                    changed,
-                    started,
-                })
-            }
+            });
         }
+        let running = self.would_run(difference.path.as_ref())?;
+        let changed = self.running.late_folder_of(running.as_ref())?;
+        Some(Finding::DeletedAfterStart {
+            path,
+            running,
+            changed,
+            started,
+        })
     }
 
     /// Code that the process still runs and that has no name any more.
@@ -508,6 +501,18 @@ impl Case<'_> {
             .filter(|path| seen.insert(path.clone()))
             .map(|running| Finding::DeletedInUse { running })
             .collect()
+    }
+}
+
+/// Whether noise is code that the process runs: a package that somebody edits in the container is a hot patch too.
+fn is_code_all_the_same(row: &NoiseRow) -> bool {
+    match row.noise.class {
+        Class::Attributes | Class::Moved => true,
+        Class::Dependency => row.difference.running.as_ref().is_some_and(|file| {
+            let is_cache = file.path.contains_str("/.cache/") || file.path.ends_with(b".pyc");
+            is_code(file.path.as_ref()) && !is_cache
+        }),
+        _ => false,
     }
 }
 

@@ -212,7 +212,7 @@ async fn look(
     let unknown = running.unknown();
     let running_classes = running.classes();
     let classes = classes::compare(
-        running_classes.iter().map(|path| path.as_ref()),
+        running_classes.iter().map(AsRef::as_ref),
         tree.iter().map(|file| file.path.as_ref()),
     );
     let comparison =

@@ -198,12 +198,12 @@ impl Report<'_> {
             printer.note(&note);
         }
         if let Some(classes) = &self.classes {
-            self.print_classes(classes, printer);
+            Self::print_classes(classes, printer);
         }
     }
 
     /// Says which classes have no source, and which sources no class.
-    fn print_classes(&self, classes: &Classes, printer: &Printer) {
+    fn print_classes(classes: &Classes, printer: &Printer) {
         const SHOWN: usize = 5;
         printer.note(&format!(
             "{} sources have a class of their name, {} have none, and {} classes of their packages have no source",
@@ -288,9 +288,10 @@ impl Report<'_> {
             .iter()
             .map(|(class, count)| format!("{count} {class}"))
             .collect();
+        let real = self.judgement.real.len();
+        let plural = if real == 1 { "" } else { "s" };
         printer.note(&format!(
-            "{} real differences; noise: {} (`--noise` lists it)",
-            self.judgement.real.len(),
+            "{real} real difference{plural}; noise: {} (`--noise` lists it)",
             counts.join(", ")
         ));
     }

@@ -20,6 +20,10 @@ pub struct Attributes {
 
 /// What a path's attributes say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an attribute of its own"
+)]
 pub struct OfPath {
     /// `-text`: its line endings are its content.
     pub is_binary: bool,
@@ -206,15 +210,12 @@ fn without_ident(content: &[u8]) -> Vec<u8> {
         let (before, ident) = rest.split_at(start);
         bare.extend_from_slice(before);
         let line = ident.lines().next().unwrap_or_default();
-        match line.get(1..).and_then(|line| line.find_byte(b'$')) {
-            Some(end) => {
-                bare.extend_from_slice(b"$Id$");
-                rest = ident.get(end + 2..).unwrap_or_default();
-            }
-            None => {
-                bare.extend_from_slice(b"$Id: ");
-                rest = ident.get(5..).unwrap_or_default();
-            }
+        if let Some(end) = line.get(1..).and_then(|line| line.find_byte(b'$')) {
+            bare.extend_from_slice(b"$Id$");
+            rest = ident.get(end + 2..).unwrap_or_default();
+        } else {
+            bare.extend_from_slice(b"$Id: ");
+            rest = ident.get(5..).unwrap_or_default();
         }
     }
     bare.extend_from_slice(rest);
@@ -425,7 +426,8 @@ mod tests {
     fn the_object_of_an_lfs_pointer_is_known_by_its_digest() {
         // `printf 'large\n' | sha256sum`
         let digest = Sha256::digest(b"large\n");
-        let oid: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let oid: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let oid = oid.concat();
         let pointer =
             format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 6\n");
         assert_eq!(

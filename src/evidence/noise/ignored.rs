@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, path::PathBuf};
 
-use bstr::{BStr, BString, ByteSlice as _};
+use bstr::{BStr, BString, ByteSlice};
 use gix_glob::wildmatch;
 
 use crate::evidence::mapping::{parent, strip};
@@ -103,7 +103,7 @@ impl DockerIgnore {
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let rules = content
             .lines()
-            .map(|line| line.trim())
+            .map(ByteSlice::trim)
             .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
             .filter_map(|line| {
                 let (is_exception, pattern) = match line.strip_prefix(b"!") {

@@ -38,6 +38,105 @@ pub fn is_compiled(path: &BStr) -> bool {
     end.is_some_and(|end| COMPILED.iter().any(|known| known.as_bytes() == end))
 }
 
+/// Names of documents, without their ends.
+const DOCUMENTS: [&[u8]; 15] = [
+    b"readme",
+    b"license",
+    b"licence",
+    b"copying",
+    b"changelog",
+    b"changes",
+    b"history",
+    b"authors",
+    b"contributors",
+    b"contributing",
+    b"notice",
+    b"security",
+    b"code_of_conduct",
+    b"codeowners",
+    b"unlicense",
+];
+
+/// Ends of files that a program reads.
+const CODE: [&[u8]; 12] = [
+    b".py", b".js", b".ts", b".rb", b".php", b".go", b".rs", b".java", b".json", b".html", b".css",
+    b".sql",
+];
+
+/// Files of builds and tools.
+const NAMES: [&[u8]; 52] = [
+    b"appveyor.yml",
+    b"azure-pipelines.yml",
+    b"bower.json",
+    b"build.gradle",
+    b"build.gradle.kts",
+    b"build.sbt",
+    b"cargo.lock",
+    b"cargo.toml",
+    b"chart.yaml",
+    b"cmakelists.txt",
+    b"codecov.yml",
+    b"composer.lock",
+    b"gemfile.lock",
+    b"gnumakefile",
+    b"go.mod",
+    b"go.sum",
+    b"gradle.properties",
+    b"gradlew",
+    b"gradlew.bat",
+    b"jenkinsfile",
+    b"justfile",
+    b"lerna.json",
+    b"makefile",
+    b"manifest.in",
+    b"mkdocs.yml",
+    b"mvnw",
+    b"mvnw.cmd",
+    b"mypy.ini",
+    b"noxfile.py",
+    b"npm-shrinkwrap.json",
+    b"nx.json",
+    b"package-lock.json",
+    b"pipfile",
+    b"pipfile.lock",
+    b"pnpm-lock.yaml",
+    b"pnpm-workspace.yaml",
+    b"poetry.lock",
+    b"pom.xml",
+    b"procfile",
+    b"pylintrc",
+    b"pyproject.toml",
+    b"pytest.ini",
+    b"renovate.json",
+    b"setup.cfg",
+    b"setup.py",
+    b"skaffold.yaml",
+    b"sonar-project.properties",
+    b"tiltfile",
+    b"tox.ini",
+    b"turbo.json",
+    b"uv.lock",
+    b"yarn.lock",
+];
+
+/// Starts of such files, up to the first dot.
+const STEMS: [&[u8]; 14] = [
+    b"babel",
+    b"docker-compose",
+    b"compose",
+    b"dockerfile",
+    b"eslint",
+    b"gruntfile",
+    b"gulpfile",
+    b"jest",
+    b"karma",
+    b"phpunit",
+    b"rollup",
+    b"tsconfig",
+    b"vitest",
+    b"webpack",
+];
+
 /// What of the reference has arrived.
 pub struct Arrivals<'a> {
     tops: Vec<&'a BStr>,
@@ -257,23 +356,6 @@ fn purpose_of_name(name: &BStr) -> Option<Purpose> {
     if is_build(name, &lower, stem) {
         return Some(Purpose::Build);
     }
-    const DOCUMENTS: [&[u8]; 15] = [
-        b"readme",
-        b"license",
-        b"licence",
-        b"copying",
-        b"changelog",
-        b"changes",
-        b"history",
-        b"authors",
-        b"contributors",
-        b"contributing",
-        b"notice",
-        b"security",
-        b"code_of_conduct",
-        b"codeowners",
-        b"unlicense",
-    ];
     let is_document = [&b".md"[..], b".rst", b".adoc", b".markdown"]
         .iter()
         .any(|end| lower.ends_with(end))
@@ -285,10 +367,6 @@ fn purpose_of_name(name: &BStr) -> Option<Purpose> {
 }
 
 fn has_code_end(name: &[u8]) -> bool {
-    const CODE: [&[u8]; 12] = [
-        b".py", b".js", b".ts", b".rb", b".php", b".go", b".rs", b".java", b".json", b".html",
-        b".css", b".sql",
-    ];
     CODE.iter().any(|end| name.ends_with(end))
 }
 
@@ -309,76 +387,6 @@ fn is_build(name: &BStr, lower: &[u8], stem: &[u8]) -> bool {
         // These are read by servers and by programs that run.
         return !name.starts_with(b".env") && name != ".htaccess" && name != ".user.ini";
     }
-    const NAMES: [&[u8]; 52] = [
-        b"appveyor.yml",
-        b"azure-pipelines.yml",
-        b"bower.json",
-        b"build.gradle",
-        b"build.gradle.kts",
-        b"build.sbt",
-        b"cargo.lock",
-        b"cargo.toml",
-        b"chart.yaml",
-        b"cmakelists.txt",
-        b"codecov.yml",
-        b"composer.lock",
-        b"gemfile.lock",
-        b"gnumakefile",
-        b"go.mod",
-        b"go.sum",
-        b"gradle.properties",
-        b"gradlew",
-        b"gradlew.bat",
-        b"jenkinsfile",
-        b"justfile",
-        b"lerna.json",
-        b"makefile",
-        b"manifest.in",
-        b"mkdocs.yml",
-        b"mvnw",
-        b"mvnw.cmd",
-        b"mypy.ini",
-        b"noxfile.py",
-        b"npm-shrinkwrap.json",
-        b"nx.json",
-        b"package-lock.json",
-        b"pipfile",
-        b"pipfile.lock",
-        b"pnpm-lock.yaml",
-        b"pnpm-workspace.yaml",
-        b"poetry.lock",
-        b"pom.xml",
-        b"procfile",
-        b"pylintrc",
-        b"pyproject.toml",
-        b"pytest.ini",
-        b"renovate.json",
-        b"setup.cfg",
-        b"setup.py",
-        b"skaffold.yaml",
-        b"sonar-project.properties",
-        b"tiltfile",
-        b"tox.ini",
-        b"turbo.json",
-        b"uv.lock",
-        b"yarn.lock",
-    ];
-    const STEMS: [&[u8]; 14] = [
-        b"babel",
-        b"docker-compose",
-        b"compose",
-        b"dockerfile",
-        b"eslint",
-        b"gruntfile",
-        b"gulpfile",
-        b"jest",
-        b"karma",
-        b"phpunit",
-        b"rollup",
-        b"tsconfig",
-        b"vitest",
-        b"webpack",
-    ];
     NAMES.contains(&lower)
         || lower.ends_with(b".dockerfile")
         || (STEMS.contains(&stem)

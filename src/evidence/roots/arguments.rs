@@ -196,9 +196,7 @@ fn script(
             if let Some(module) = rest.next() {
                 candidates.modules.push((*module).to_owned());
             }
-            candidates
-                .modules
-                .extend(rest.filter_map(|argument| module_of(argument)));
+            candidates.modules.extend(rest.filter_map(module_of));
             return;
         }
         if is(interpreter.inline) {
@@ -208,9 +206,7 @@ fn script(
             let path = absolute(folder, (*argument).to_owned());
             code(interpreter, &path, argument, folder, candidates);
             if is_python {
-                candidates
-                    .modules
-                    .extend(rest.filter_map(|argument| module_of(argument)));
+                candidates.modules.extend(rest.filter_map(module_of));
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! Folders of the distribution, by convention and by what its package database says.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, hash::BuildHasher};
 
 use bstr::{BStr, BString, ByteSlice as _};
 
@@ -74,7 +74,7 @@ const BARE: [&str; 26] = [
 /// Whether a path lies in a folder of the distribution.
 pub fn is_system(path: &BStr) -> bool {
     let is_below = |folder: &&str| strip(path, BStr::new(*folder)).is_some();
-    SYSTEM.iter().any(|folder| is_below(&folder)) && !CODE.iter().any(|folder| is_below(&folder))
+    SYSTEM.iter().any(is_below) && !CODE.iter().any(is_below)
 }
 
 /// Whether a folder is too general to be somebody's code.
@@ -139,7 +139,7 @@ pub fn apk_files(database: &[u8]) -> HashSet<BString> {
 }
 
 /// Reads a list of `/var/lib/dpkg/info`: a path a line.
-pub fn dpkg_files(list: &[u8], files: &mut HashSet<BString>) {
+pub fn dpkg_files(list: &[u8], files: &mut HashSet<BString, impl BuildHasher>) {
     files.extend(
         list.lines()
             .filter(|line| line.starts_with(b"/") && *line != b"/.")

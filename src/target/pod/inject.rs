@@ -555,7 +555,7 @@ mod tests {
         image: "registry/kdbg-agent:1",
         rung: Rung::Root,
         target: "app",
-        idle: Duration::from_secs(900),
+        idle: Duration::from_mins(15),
     };
 
     fn found() -> Found {

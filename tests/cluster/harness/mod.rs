@@ -9,5 +9,5 @@ mod wait;
 pub(crate) use cluster::Cluster;
 pub(crate) use kdbg::Ran;
 pub(crate) use pod::{Phase, answering, container, image_name, merged, pod, waiting_reason};
-pub(crate) use test::{Level, Test, run};
+pub(crate) use test::{Level, Test, from_json, run};
 pub(crate) use wait::{Failure, check, wait_until};

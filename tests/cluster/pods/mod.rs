@@ -2,7 +2,9 @@
 
 mod images;
 mod lifetime;
+mod matrix;
 mod shapes;
+mod source;
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::Api;
