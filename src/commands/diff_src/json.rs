@@ -25,6 +25,7 @@ impl Report<'_> {
                 commit: self.reference.commit().id.to_string(),
                 repository: self.reference.repository_path().display().to_string(),
             },
+            revision: self.revision.as_deref(),
             roots: self.roots(),
             mappings: self.mappings(),
             complete: self.is_complete(),
@@ -176,6 +177,8 @@ struct JsonReport<'a> {
     schema: u32,
     process: Subject<'a>,
     reference: JsonReference<'a>,
+    /// Which commit runs, in one line.
+    revision: Option<&'a str>,
     roots: Vec<JsonRoot<'a>>,
     mappings: Vec<JsonMapping<'a>>,
     complete: bool,

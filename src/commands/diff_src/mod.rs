@@ -203,6 +203,9 @@ async fn look(
     if mappings.is_empty() {
         return Err(pairing::nothing_in_common(&tree, reference));
     }
+    let named = running.files().iter();
+    let named = named.map(|file| (file.path.clone(), file.version.id));
+    let revision = reference.revision(named, &progress).await;
     let unknown = running.unknown();
     let running_classes = running.classes();
     let classes = classes::compare(
@@ -224,8 +227,7 @@ async fn look(
         counts: Vec::new(),
         unshown: Vec::new(),
         classes,
-        // `which-ref` knows; its short form goes here.
-        revision: None,
+        revision,
     };
     let mut cache = Cache::default();
     report.judgement = run
