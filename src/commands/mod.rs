@@ -12,20 +12,26 @@ use crate::{
     target::{Place, Target, pod},
 };
 
+pub mod attach;
 pub mod cat;
 pub mod completions;
+pub mod diff_pod;
 pub mod diff_src;
 pub mod env;
+mod facts;
 mod fan_out;
 mod fetch;
 pub mod ls;
 pub mod man;
 pub mod ps;
 pub mod pull;
+mod repository;
+mod running;
 pub mod snapshot;
 mod store;
 mod subject;
 mod tree;
+pub mod which_ref;
 
 /// A path of the target, as it was typed.
 fn target_path(path: OsString) -> BString {

@@ -6,8 +6,16 @@
 mod capability;
 #[cfg(target_os = "linux")]
 mod folder;
+#[cfg(target_os = "linux")]
+mod start;
+#[cfg(target_os = "linux")]
+mod terminal;
 
 #[cfg(target_os = "linux")]
 pub use capability::{CapabilitySets, capabilities, set_capabilities};
 #[cfg(target_os = "linux")]
 pub use folder::{NameKind, Names, read_names};
+#[cfg(target_os = "linux")]
+pub use start::{Step, Surroundings, failed_step, surround};
+#[cfg(target_os = "linux")]
+pub use terminal::set_terminal_size;

@@ -8,8 +8,10 @@
 )]
 
 mod agent_program;
+mod attach;
 mod containers;
 mod diff_oracle;
+mod diff_pod;
 mod diff_src;
 mod env;
 mod files;
@@ -17,7 +19,10 @@ mod generated;
 mod git_read;
 mod identity;
 mod kubelet_oracle;
+mod noise;
 mod ps;
+mod roundtrip;
 mod session;
 mod snapshot;
 mod support;
+mod which_ref;

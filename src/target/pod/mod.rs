@@ -7,6 +7,7 @@
 
 mod client;
 mod container;
+pub mod declared;
 mod error;
 mod exec;
 mod images;
