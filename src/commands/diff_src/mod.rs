@@ -178,6 +178,7 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let pid = target.process().id.pid;
     tracing::debug!(pid, "target and repository are open");
     reference.print_notices(printer);
+    crate::commands::say_choice(&target, printer);
     look(&args, &pins, &reference, target, printer).await
 }
 
