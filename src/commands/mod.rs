@@ -12,8 +12,10 @@ use crate::{
 };
 
 pub mod cat;
+pub mod cleanup;
 pub mod completions;
 pub mod diff_src;
+pub mod doctor;
 pub mod env;
 mod fan_out;
 mod fetch;

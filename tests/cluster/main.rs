@@ -11,10 +11,13 @@
     reason = "all of this crate is test code"
 )]
 
+mod cleanup;
 mod components;
+mod doctor;
 mod harness;
 mod images;
 mod network;
 mod pull;
+mod rbac;
 mod security;
 mod shapes;

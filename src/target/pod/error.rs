@@ -248,6 +248,12 @@ pub enum PodError {
         /// What the cluster said last.
         last: String,
     },
+    /// An agent that was told to end has not.
+    #[error("container {container} has been told to end, and still runs")]
+    StillThere {
+        /// The container.
+        container: String,
+    },
     /// The image has no agent that can be run.
     #[error("image {image} carries no agent: {message}")]
     NoAgent {

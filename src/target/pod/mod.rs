@@ -4,9 +4,13 @@
 //! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe. What cannot work is
 //! refused before anything is added to the pod, because nothing that is added can be taken away.
 
+pub mod access;
+mod admission;
+pub mod cleanup;
 mod client;
 mod container;
 mod error;
+pub mod examine;
 mod exec;
 mod inject;
 mod resolve;
@@ -137,8 +141,8 @@ pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFo
         match container::find(&pod, options.container.as_deref()) {
             Ok(found) => suitable.push(PodFound {
                 cluster: Cluster {
-                    client: cluster.client.clone(),
                     namespace: pod.namespace().unwrap_or_else(|| cluster.namespace.clone()),
+                    ..cluster.clone()
                 },
                 pod,
                 found,

@@ -39,7 +39,7 @@ pub(crate) fn pod(name: &str, containers: &[Value], more: Value) -> Value {
 }
 
 /// Returns the full name of a test image. `KDBG_TEST_REGISTRY` is where `scripts/image --push` has put them.
-fn image_name(image: &str) -> String {
+pub(crate) fn image_name(image: &str) -> String {
     if image.contains('/') {
         return image.to_owned();
     }
