@@ -429,13 +429,19 @@ impl Examination {
         let entry = match inject::look(&found.pod, &wanted) {
             Entry::Present(entry) => {
                 let text = format!("the agent in container {entry} is there already");
-                if !is_running(&found.pod, &entry) {
-                    let check = check(State::Note, format!("{text}, and has not started yet"));
-                    return (check, Step::Unknown);
-                }
-                let mut check = check(State::Ok, text);
-                check.hints = ask_agent(found, options, rung, &entry).await;
-                return (check, Step::Free);
+                // The status lags behind, so whether it runs is found out by asking it.
+                return match ask_agent(found, options, rung, &entry).await {
+                    Ok(hints) => {
+                        let mut check = check(State::Ok, text);
+                        check.hints = hints;
+                        (check, Step::Free)
+                    }
+                    Err(error) => {
+                        let mut check = check(State::Unknown, format!("{text}, but {error}"));
+                        check.hints = error.hints();
+                        (check, Step::Unknown)
+                    }
+                };
             }
             Entry::Absent(entry) => entry,
         };
@@ -445,13 +451,16 @@ impl Examination {
                 check(State::Ok, "admitted".to_owned()).hint(sight),
                 Step::Free,
             ),
-            Verdict::Refused(message) => (
-                check(State::Refused, format!("refused: {message}")).hint(format!(
-                    "it would have been let in at Pod Security level `{}`",
-                    rung.level()
-                )),
-                Step::Closed,
-            ),
+            Verdict::Refused(message) => {
+                let mut check = check(State::Refused, format!("refused: {message}"));
+                if message.contains("violates PodSecurity") {
+                    check = check.hint(format!(
+                        "Pod Security would admit it at level `{}`",
+                        rung.level()
+                    ));
+                }
+                (check, Step::Closed)
+            }
             Verdict::Unknown(message) => (
                 check(State::Unknown, message)
                     .hint("a webhook that cannot be asked decides; it may still admit the agent"),
@@ -488,12 +497,6 @@ async fn permitted(cluster: &Cluster, verb: &super::Verb) -> Result<(), String> 
     }
 }
 
-fn is_running(pod: &Pod, container: &str) -> bool {
-    inject::ephemeral_status(pod, container)
-        .and_then(|status| status.state.as_ref())
-        .is_some_and(|state| state.running.is_some())
-}
-
 /// Asks an agent that runs what it sees, and answers in sentences.
 async fn ask_agent(found: &PodFound, options: &PodOptions, rung: Rung, entry: &str) -> Vec<String> {
     let wanted = Wanted {
@@ -510,11 +513,7 @@ async fn ask_agent(found: &PodFound, options: &PodOptions, rung: Rung, entry: &s
         entry,
         options.limit,
     )
-    .await;
-    let session = match session {
-        Ok(session) => session,
-        Err(error) => return vec![error.to_string()],
-    };
+    .await?;
     let place = found.place(rung, entry.to_owned(), true);
     let mut sentences = vec![match members(&session, &place).await {
         Err(error) => error.to_string(),
@@ -548,7 +547,7 @@ async fn ask_agent(found: &PodFound, options: &PodOptions, rung: Rung, entry: &s
         }
     }
     session.close().await;
-    sentences
+    Ok(sentences)
 }
 
 /// What the kernel shows on a rung. Measured; see `docs/security.md`.
