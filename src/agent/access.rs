@@ -139,6 +139,27 @@ impl Denials {
         }
     }
 
+    /// The file-system ids with which the reader could look at everything of the process, if its own do not
+    /// let it and these do.
+    pub(super) fn ids_that_help(&self) -> Option<(u32, u32)> {
+        let lets_in = |reader: &Identity| {
+            explain(
+                reader,
+                &self.target,
+                self.dumpable,
+                self.namespace,
+                Guard::BitsAndTrace,
+            )
+            .is_empty()
+        };
+        let [_, uid, ..] = self.target.uids;
+        let [_, gid, ..] = self.target.gids;
+        let mut like_target = self.reader.clone();
+        like_target.uids[3] = uid;
+        like_target.gids[3] = gid;
+        (!lets_in(&self.reader) && lets_in(&like_target)).then_some((uid, gid))
+    }
+
     /// The refusal of an object of `/proc/PID`.
     pub(super) fn of_process(&self, guard: Guard) -> Denial {
         self.denial(explain(

@@ -2,13 +2,14 @@
 //!
 //! One file a probe. A probe takes a request apart, reads the kernel, and writes its answer to an
 //! [`Output`]; it knows neither frames nor the pipe. The agent never writes to the target's file system,
-//! never stops or signals a process (but an agent that rests, see `end`), and exits by itself (see `serve`).
+//! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
 mod container;
 mod end;
 mod environ;
 mod file_system;
+mod identity;
 mod list;
 mod net;
 mod open_files;
@@ -19,6 +20,7 @@ mod proc_file;
 mod processes;
 mod read;
 mod rest;
+mod run;
 mod serve;
 mod sockets;
 mod status;
@@ -33,4 +35,5 @@ pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;
 pub use rest::rest;
+pub use run::end_descendants;
 pub use serve::{Ended, serve};

@@ -1,6 +1,7 @@
 //! What the agent says of itself.
 
 use std::{
+    fmt::Write as _,
     fs::File,
     io::{self, Read as _},
 };
@@ -19,7 +20,7 @@ use crate::protocol::{
     message::{Agent, Cause, Failure, IdRange, to_bytes},
 };
 
-/// `PROC_USER_INIT_INO` (include/linux/proc_ns.h): the number of the user namespace that a node starts with.
+/// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`): the number of the user namespace that a node starts with.
 const INITIAL_USER_NAMESPACE: &str = "user:[4026531837]";
 
 /// Sends who the agent is.
@@ -69,8 +70,12 @@ pub fn digest() -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut digits = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+    }
+    Ok(digits)
 }
 
 fn is_initial_user_namespace(target: &Target) -> Result<bool, Failure> {

@@ -1,25 +1,55 @@
 //! Which probe answers which request.
 
 use super::{
-    Answer, Output, environ, list, open_files, ourselves, proc_file, processes, read, sockets, walk,
+    Answer, Output, environ, identity::Borrowed, list, open_files, ourselves, proc_file, processes,
+    read, sockets, walk,
 };
-use crate::protocol::message::Request;
+use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
 /// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
 ///
 /// Blocks until all is sent. Needs nothing but the thread it runs in (a walk adds its own, which end with
-/// it), so that a thread whose user was switched by `setfsuid` sees what that user may see.
+/// it), so that a thread with the file-system ids of another user sees what that user may see.
 pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
+    let _borrowed = process_of(request).and_then(Borrowed::of);
     match request {
         Request::Processes(scope) => processes::answer(*scope, output),
         Request::Environment(process) => environ::answer(*process, output),
         Request::Walk(walk) => walk::answer(walk, output),
-        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), output),
+        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), None, output),
+        Request::ReadRange {
+            process,
+            path,
+            offset,
+            length,
+        } => read::answer(
+            *process,
+            path.as_ref(),
+            Some(*offset..offset.saturating_add(*length)),
+            output,
+        ),
         Request::List { process, path } => list::answer(*process, path.as_ref(), output),
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
         Request::OpenFiles(process) => open_files::answer(*process, output),
         Request::Sockets(process) => sockets::answer(*process, output),
         Request::Agent => ourselves::answer(output),
+        // It needs both directions of its stream: see `run`.
+        Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
+    }
+}
+
+/// The one process that a request is about.
+fn process_of(request: &Request) -> Option<ProcessId> {
+    match request {
+        Request::Environment(process)
+        | Request::ReadFile { process, .. }
+        | Request::ReadRange { process, .. }
+        | Request::List { process, .. }
+        | Request::ProcFile { process, .. }
+        | Request::OpenFiles(process)
+        | Request::Sockets(process) => Some(*process),
+        Request::Walk(walk) => Some(walk.process),
+        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     Answer, Output, Records, Stop,
     access::{Denials, Guard},
     container::Mounts,
+    identity::Borrowed,
     net::{Descriptors, for_each_inet_socket, listens},
     status::{self, Stat, Status, number},
     target::{Target, errno_of, into_bytes},
@@ -110,6 +111,7 @@ fn describe(
     let id = target.id();
     let status = status::parse_status(&target.read("status").ok()?)?;
     let (arguments, arguments_cut) = arguments(target).ok()?;
+    let _borrowed = Borrowed::of_open(target, &status);
     let mut refusal = Refusal::new(target, &status);
     let root = target.link("root").unwrap_or_else(|_| "/".into());
     let mut link = |name: &str, what: &str| {

@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use super::args::Global;
 use crate::commands::{
-    cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs, diff_src::DiffSrcArgs,
-    doctor::DoctorArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs,
-    snapshot::SnapshotArgs,
+    attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
+    diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs,
+    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -31,10 +31,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open a shell beside the target, or run a command there
+    Attach(AttachArgs),
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
     /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has
     DiffSrc(DiffSrcArgs),
+    /// Compare two targets: image, executable, running files and environment
+    DiffPod(DiffPodArgs),
+    /// Find the commit that runs, among all branches, tags and pull requests
+    WhichRef(WhichRefArgs),
     /// Print the environment that a process was started with
     Env(EnvArgs),
     /// List a folder of the target, as its process sees it

@@ -129,7 +129,9 @@ impl From<RequestError> for CommandError {
                     Cause::NoSuchProcess { .. }
                     | Cause::Gone(_)
                     | Cause::Denied(_)
-                    | Cause::NotFound => ErrorKind::Unreachable,
+                    | Cause::NotFound
+                    | Cause::NoShell
+                    | Cause::Lacks(_) => ErrorKind::Unreachable,
                     // A part of the path is a file: there is nothing below it.
                     Cause::Io { errno } if errno == nix::libc::ENOTDIR => ErrorKind::Unreachable,
                     Cause::NotAFolder(_) | Cause::NotAFile(_) | Cause::LinkLoop => ErrorKind::Usage,

@@ -24,12 +24,16 @@ pub struct CatArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// The files, as the process sees them; relative paths start at its working directory
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(value_name = "PATH")]
     paths: Vec<std::ffi::OsString>,
 }
 
 /// Runs `kdbg cat`.
-pub async fn run(args: CatArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+pub async fn run(mut args: CatArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    args.paths.splice(0..0, args.target.misplaced());
+    if args.paths.is_empty() {
+        return Err(super::no_path());
+    }
     let target = crate::commands::open(&args.target, printer).await?;
     let mut stdout = Stdout::new(printer.bytes()?);
     let mut complete = true;
@@ -63,7 +67,7 @@ async fn copy(
         match piece {
             Piece::Data(bytes) => stdout.data(bytes).await?,
             Piece::Hole(length) => stdout.hole(length).await?,
-            Piece::Head(_) => return Err(RequestError::Unreadable.into()),
+            Piece::Head(_) | Piece::ErrorData(_) => return Err(RequestError::Unreadable.into()),
         }
     }
     Ok(reply.trailer()?)

@@ -145,7 +145,7 @@ fn remainder(agents: &Agents, dry_run: bool, printer: &Printer) {
     let what = if dry_run {
         "ending an agent leaves its entry in the pod"
     } else {
-        "what stays is their entries"
+        "what stays are their entries"
     };
     printer.note(&format!(
         "{what}: Kubernetes removes an ephemeral container only with its pod ({} in {})",

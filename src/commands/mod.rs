@@ -11,9 +11,11 @@ use crate::{
     target::{Place, Target},
 };
 
+pub mod attach;
 pub mod cat;
 pub mod cleanup;
 pub mod completions;
+pub mod diff_pod;
 pub mod diff_src;
 pub mod doctor;
 pub mod env;
@@ -23,18 +25,33 @@ pub mod ls;
 pub mod man;
 pub mod ps;
 pub mod pull;
+mod repository;
+mod running;
 pub mod snapshot;
 mod store;
 mod subject;
 mod tree;
+pub mod which_ref;
 
 /// A path of the target, as it was typed.
 fn target_path(path: OsString) -> BString {
     path.into_vec().into()
 }
 
+/// A path is missing. clap cannot say it: where labels stand for the target, the first word is a path.
+fn no_path() -> CommandError {
+    CommandError::usage("no path is named")
+        .hint("name the target first, then the path, as in `kdbg ls web-7f9c /etc`")
+}
+
 /// Opens a target, and says which of its processes is looked at when there was a choice.
 async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandError> {
+    if args.cluster.all {
+        return Err(
+            CommandError::usage("this command looks at one pod, not at all of them")
+                .hint("leave out `--all`"),
+        );
+    }
     let wanted = args.wanted()?;
     let progress = printer.progress(format!("getting beside {}", wanted.selector));
     let target = Target::open(&wanted).await?;
@@ -63,6 +80,12 @@ fn say_choice(target: &Target, printer: &Printer) {
                 "looking at pod {}{of}, container {}, process {pid} ({name}): {because}",
                 place.pod, place.container
             ));
+            if let Some((image, reason)) = &place.missing_image {
+                printer.warning(&format!(
+                    "the node cannot get image {image}, so the agent runs in {}, which it has ({reason})",
+                    place.agent_image
+                ));
+            }
             for (rung, message) in &place.refused {
                 tracing::info!(%rung, message, "admission refused the agent these rights");
             }

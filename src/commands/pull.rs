@@ -34,7 +34,8 @@ pub struct PullArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// A file or folder, as the process sees it; relative paths start at its working directory
-    path: std::ffi::OsString,
+    #[arg(value_name = "PATH")]
+    path: Option<std::ffi::OsString>,
     /// The folder to put it in, under its own name
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     directory: PathBuf,
@@ -44,8 +45,9 @@ pub struct PullArgs {
 }
 
 /// Runs `kdbg pull`.
-pub async fn run(args: PullArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let path = super::target_path(args.path);
+pub async fn run(mut args: PullArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    let path = args.path.take().or_else(|| args.target.misplaced());
+    let path = super::target_path(path.ok_or_else(super::no_path)?);
     let place = args.directory.join(name_of(&path)?);
     let destination = Destination::new(&place, args.force)?;
     let target = crate::commands::open(&args.target, printer).await?;

@@ -47,6 +47,7 @@ struct PodRow<'a> {
 #[derive(Serialize)]
 struct AgentRow<'a> {
     container: &'a str,
+    image: &'a str,
     version: String,
     /// Whether it was there before this command.
     reused: bool,
@@ -78,6 +79,7 @@ impl<'a> PodRow<'a> {
             image_id: &place.image_id,
             agent: AgentRow {
                 container: &place.agent,
+                image: &place.agent_image,
                 version: Hello::ours().name(),
                 reused: place.reused,
                 rung: place.rung.letter(),

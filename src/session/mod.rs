@@ -6,6 +6,7 @@
 //! goes to its [`Reply`]; the credit of the protocol keeps a slow reader from filling the memory.
 
 mod error;
+mod input;
 mod reply;
 mod tasks;
 
@@ -21,11 +22,12 @@ use tokio::{
 };
 
 pub use error::{RequestError, SessionError};
+pub use input::Input;
 pub use reply::{Piece, Reply};
 
 use crate::protocol::{
     IncomingStream, Kind, encode,
-    message::{Request, to_bytes},
+    message::{Request, RunRequest, to_bytes},
 };
 
 /// A conversation with one agent. Dropping it ends the conversation.
@@ -55,6 +57,8 @@ struct Stream {
     books: IncomingStream,
     /// Reader task -> reply: what arrived. Bounded by the credit that was granted.
     events_tx: mpsc::UnboundedSender<Event>,
+    /// The other direction, for a command.
+    input: Option<Arc<input::Books>>,
 }
 
 /// What happens to a reply.
@@ -93,6 +97,25 @@ impl Session {
 
     /// Sends a request.
     pub fn request(&self, request: &Request) -> Result<Reply, RequestError> {
+        self.open_stream(request, None)
+    }
+
+    /// Starts a command: what it writes comes back in the reply, what it reads goes into the input.
+    pub fn run(&self, request: RunRequest) -> Result<(Reply, Input), RequestError> {
+        let books = Arc::new(input::Books::default());
+        let request = Request::Run(request);
+        let reply = self
+            .open_stream(&request, Some(Arc::clone(&books)))?
+            .patient();
+        let input = Input::new(reply.number(), books, Arc::clone(&self.shared));
+        Ok((reply, input))
+    }
+
+    fn open_stream(
+        &self,
+        request: &Request,
+        input: Option<Arc<input::Books>>,
+    ) -> Result<Reply, RequestError> {
         let (events_tx, events_rx) = mpsc::unbounded_channel();
         let number = {
             let mut state = self.shared.lock();
@@ -106,6 +129,7 @@ impl Session {
                 Stream {
                     books: IncomingStream::default(),
                     events_tx,
+                    input,
                 },
             );
             number
@@ -158,6 +182,9 @@ impl Shared {
         for (_, stream) in state.streams.drain() {
             // A reply that nobody reads any more needs no reason.
             let _ = stream.events_tx.send(Event::Failed(reason.clone().into()));
+            if let Some(input) = &stream.input {
+                input.close();
+            }
         }
     }
 }

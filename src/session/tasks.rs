@@ -90,7 +90,7 @@ fn handle_frames(
 fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
     match frame.kind {
         Kind::Goodbye => Err(SessionError::Closed),
-        Kind::Head | Kind::Data | Kind::Hole => {
+        Kind::Head | Kind::Data | Kind::ErrorData | Kind::Hole => {
             let mut state = shared.lock();
             // A stream that was cancelled may still have frames under way.
             let Some(stream) = state.streams.get_mut(&frame.stream) else {
@@ -99,6 +99,7 @@ fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
             stream.books.received(frame.kind, frame.payload)?;
             let piece = match frame.kind {
                 Kind::Head => Piece::Head(frame.payload.to_vec()),
+                Kind::ErrorData => Piece::ErrorData(frame.payload.to_vec()),
                 Kind::Hole => Piece::Hole(frame.payload.try_into().map_or(0, u64::from_le_bytes)),
                 _ => Piece::Data(frame.payload.to_vec()),
             };
@@ -121,13 +122,31 @@ fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
                 Event::Failed(failure.into())
             };
             shared.send(Kind::Ack, frame.stream, &[]);
+            if let Some(input) = &stream.input {
+                input.close();
+            }
             let _ = stream.events_tx.send(event);
             Ok(())
         }
-        // A ping has been heard by arriving; the rest is for the other direction.
-        Kind::Ping | Kind::Hello | Kind::Request | Kind::Ack | Kind::Credit | Kind::Cancel => {
+        Kind::Credit => {
+            if let Ok(credit) = frame.payload.try_into()
+                && let Some(stream) = shared.lock().streams.get_mut(&frame.stream)
+                && let Some(input) = &stream.input
+            {
+                input.grant(u32::from_le_bytes(credit));
+            }
             Ok(())
         }
+        // A ping has been heard by arriving; the rest is for the other direction.
+        Kind::Ping
+        | Kind::Hello
+        | Kind::Request
+        | Kind::Ack
+        | Kind::Cancel
+        | Kind::Input
+        | Kind::InputEnd
+        | Kind::Resize
+        | Kind::Signal => Ok(()),
     }
 }
 

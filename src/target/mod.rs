@@ -3,6 +3,7 @@
 //! A target is named on the command line (`pid/1234`, `deploy/web`), found here, and from then on is the same
 //! for everybody: a [`Session`] with an agent and the processes that it sees there.
 
+mod agent_binary;
 mod error;
 mod local;
 pub mod pod;

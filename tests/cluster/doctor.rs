@@ -156,7 +156,7 @@ async fn pod_that_violates_a_new_label_is_named_as_the_reason() {
     run("doc-relabelled", Level::Baseline, async |test| {
         start(test, "python:root").await?;
         relabel(test, "restricted").await?;
-        blames(test, "because container app violates the policy already").await
+        blames(test, "violates the policy already, container app:").await
     })
     .await;
 }
@@ -180,7 +180,7 @@ async fn older_ephemeral_container_is_named_as_the_reason() {
         relabel(test, "restricted").await?;
         blames(
             test,
-            "because ephemeral container debugger-7x2kq, which is not kdbg's,",
+            "violates the policy already, ephemeral container debugger-7x2kq (not of kdbg):",
         )
         .await
     })

@@ -8,13 +8,19 @@
 )]
 
 mod agent_program;
+mod attach;
+mod containers;
 mod diff_oracle;
+mod diff_pod;
 mod diff_src;
 mod env;
 mod files;
 mod generated;
 mod git_read;
+mod identity;
+mod kubelet_oracle;
 mod ps;
 mod session;
 mod snapshot;
 mod support;
+mod which_ref;

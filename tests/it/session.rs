@@ -180,7 +180,7 @@ async fn a_hole_of_a_terabyte_travels_as_a_number() {
     let (mut length, mut data) = (0, 0);
     while let Some(piece) = reply.next().await.unwrap() {
         match piece {
-            Piece::Head(_) => {}
+            Piece::Head(_) | Piece::ErrorData(_) => {}
             Piece::Data(bytes) => {
                 data += bytes.len();
                 length += bytes.len() as u64;
@@ -408,7 +408,7 @@ fn an_agent_that_is_started_by_hand_says_who_starts_it() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | --version\n"
+        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | build | digest | --version\n"
     );
 }
 

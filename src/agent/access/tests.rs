@@ -2,7 +2,9 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 
 use super::*;
 use crate::{
-    agent::testing::{Running, ask, has_user_namespaces, identify, is_root, ourselves},
+    agent::testing::{
+        Running, ask, become_stranger, has_user_namespaces, identify, is_root, ourselves,
+    },
     protocol::message::{Cause, Request},
 };
 
@@ -220,8 +222,7 @@ fn a_real_refusal_names_its_rules() {
                 .uid(1000)
                 .gid(1000),
         );
-        nix::unistd::setfsgid(1001.into());
-        nix::unistd::setfsuid(1001.into());
+        become_stranger();
         ask(&Request::Environment(running.id())).map(|_| ())
     });
     let failure = refused.join().unwrap().unwrap_err();

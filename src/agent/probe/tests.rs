@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    agent::testing::{Collected, Running, ask, ask_into, is_root, ourselves},
+    agent::testing::{Collected, Running, ask, ask_into, become_stranger, is_root, ourselves},
     protocol::message::{
         Cause, FileKind, OpenFile, ProcFile, ProcessId, Protocol, Reading, Request, Socket,
         SocketState,
@@ -145,7 +145,7 @@ fn descriptors_of_another_user_are_denied() {
     }
     let denied = std::thread::spawn(|| {
         let running = Running::shell("echo ready; read line");
-        nix::unistd::setfsuid(1001.into());
+        become_stranger();
         ask(&Request::OpenFiles(running.id())).map(|_| ())
     });
     let failure = denied.join().unwrap().unwrap_err();

@@ -2,7 +2,7 @@ use std::{net::TcpListener, process::Command, time::Instant};
 
 use super::*;
 use crate::{
-    agent::testing::{Container, Running, ask, has_user_namespaces, is_root},
+    agent::testing::{Container, Running, ask, become_stranger, has_user_namespaces, is_root},
     protocol::message::{Protocol, Request},
 };
 
@@ -152,8 +152,7 @@ fn what_another_user_protects_is_denied_not_absent() {
     let pid = running.pid();
     let process = std::thread::spawn(move || {
         // All capabilities of the thread go with the real ids; the system call is that of one thread.
-        nix::unistd::setfsgid(1001.into());
-        nix::unistd::setfsuid(1001.into());
+        become_stranger();
         one(pid)
     });
     let process = process.join().unwrap();

@@ -8,7 +8,9 @@ use super::*;
 use crate::{
     agent::{
         file_system::reopen,
-        testing::{Container, Running, ask, has_user_namespaces, is_root, ourselves},
+        testing::{
+            Container, Running, ask, become_stranger, has_user_namespaces, is_root, ourselves,
+        },
     },
     protocol::message::Request,
 };
@@ -231,8 +233,7 @@ fn a_file_without_permission_is_denied_by_its_bits() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let denied = std::thread::spawn(move || {
         let running = Running::shell("echo ready; read line");
-        nix::unistd::setfsgid(1001.into());
-        nix::unistd::setfsuid(1001.into());
+        become_stranger();
         ask(&Request::ReadFile {
             process: running.id(),
             path: path_bytes(&path),

@@ -16,7 +16,8 @@ use nix::{fcntl::OFlag, sys::stat::Mode};
 use super::*;
 use crate::{
     agent::testing::{
-        Collected, Container, Running, ask, ask_into, has_user_namespaces, is_root, ourselves,
+        Collected, Container, Running, ask, ask_into, become_stranger, has_user_namespaces,
+        is_root, ourselves,
     },
     object::{ObjectId, blob_id},
     protocol::message::{Entry, FailedCheck, ProcessId, Request},
@@ -431,8 +432,7 @@ fn what_may_not_be_read_is_told() {
     let root = folder.path().to_owned();
     let rows = std::thread::spawn(move || {
         let running = Running::shell("echo ready; read line");
-        nix::unistd::setfsgid(1001.into());
-        nix::unistd::setfsuid(1001.into());
+        become_stranger();
         rows(request(running.id(), &[&root]))
     });
     let rows = rows.join().unwrap();

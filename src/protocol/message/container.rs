@@ -113,7 +113,7 @@ impl ContainerMark {
                 self.ids = ids;
             }
             // The innermost: a kubelet may run in a pod of another.
-            self.pod = names().filter_map(pod_of_cgroup).last().or(self.pod);
+            self.pod = names().filter_map(pod_of_cgroup).next_back().or(self.pod);
         }
         self
     }

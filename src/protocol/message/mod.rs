@@ -11,6 +11,7 @@ mod container;
 mod failure;
 mod file;
 mod process;
+mod run;
 mod socket;
 mod tree;
 
@@ -22,6 +23,7 @@ pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
+pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
 pub use socket::{Address, Protocol, Socket, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
 
@@ -61,6 +63,21 @@ pub enum Request {
     Sockets(ProcessId),
     /// The agent itself. Head: [`Agent`].
     Agent,
+    /// A part of one file. Head: [`FileHead`]; data and holes: the bytes from `offset` on, less than `length`
+    /// of them when the file ends before; trailer: [`FileTail`].
+    ReadRange {
+        /// Whose view of the file system.
+        process: ProcessId,
+        /// The path as the process sees it; relative paths start at its working directory.
+        path: BString,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes at most.
+        length: u64,
+    },
+    /// A command beside a process. Head: [`RunHead`]; data and error data: what it writes; trailer: [`RunEnd`].
+    /// Meanwhile the client sends input, sizes and signals on the same stream.
+    Run(RunRequest),
 }
 
 impl Request {
@@ -77,6 +94,8 @@ impl Request {
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
             Self::Agent => "tell who the agent is",
+            Self::ReadRange { .. } => "read a part of a file",
+            Self::Run(_) => "run a command",
         }
     }
 }
@@ -211,6 +230,57 @@ mod tests {
         golden(Request::OpenFiles(PROCESS), &[6, 172, 2, 5]);
         golden(Request::Sockets(PROCESS), &[7, 172, 2, 5]);
         golden(Request::Agent, &[8]);
+        golden(
+            Request::ReadRange {
+                process: PROCESS,
+                path: "p".into(),
+                offset: 1,
+                length: 300,
+            },
+            &[9, 172, 2, 5, 1, b'p', 1, 172, 2],
+        );
+        golden(
+            Request::Run(RunRequest {
+                process: PROCESS,
+                command: vec!["c".into()],
+                terminal: Some(Terminal {
+                    name: "t".into(),
+                    size: TerminalSize {
+                        rows: 24,
+                        columns: 200,
+                    },
+                }),
+                environment: vec![("n".into(), "v".into())],
+                folder: Some("f".into()),
+                chroot: true,
+                title: "p".into(),
+            }),
+            &[
+                10, 172, 2, 5, 1, 1, b'c', 1, 1, b't', 24, 200, 1, 1, 1, b'n', 1, b'v', 1, 1, b'f',
+                1, 1, b'p',
+            ],
+        );
+    }
+
+    #[test]
+    fn runs_have_these_bytes() {
+        golden(
+            RunHead {
+                pid: 1,
+                program: "s".into(),
+                path: "/".into(),
+                user: 2,
+                group: 3,
+                folder: Reading::Known("f".into()),
+            },
+            &[1, 1, b's', 1, b'/', 2, 3, 0, 1, b'f'],
+        );
+        golden(RunEnd::Exited(255), &[0, 255]);
+        golden(RunEnd::Killed { signal: 9 }, &[1, 18]);
+        golden(RunEnd::NotStarted { errno: 2 }, &[2, 4]);
+        for (number, signal) in (0..).zip(RunSignal::ALL) {
+            golden(signal, &[number]);
+        }
     }
 
     #[test]
@@ -329,6 +399,9 @@ mod tests {
             (Cause::Busy, &[12]),
             (Cause::BadRequest, &[13]),
             (Cause::Unparsable, &[14]),
+            (Cause::LeadsOutside, &[15]),
+            (Cause::NoShell, &[16]),
+            (Cause::Lacks(Capabilities::SYS_CHROOT), &[17, 128, 128, 16]),
         ] {
             let expected: Vec<u8> = std::iter::once(0).chain(bytes.iter().copied()).collect();
             golden(Failure::new("", cause), &expected);

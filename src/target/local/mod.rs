@@ -10,10 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-mod agent_binary;
-
-use self::agent_binary::AgentBinary;
-use super::TargetError;
+use super::{TargetError, agent_binary::AgentBinary};
 use crate::{
     protocol::SILENCE_LIMIT,
     session::{Session, SessionError},

@@ -23,7 +23,8 @@ pub(super) const WATCH_PODS: Verb = Verb::pods("watch");
 pub(super) const PATCH_EPHEMERAL: Verb = Verb::new("patch", "", "pods/ephemeralcontainers");
 pub(super) const GET_EXEC: Verb = Verb::new("get", "", "pods/exec");
 pub(super) const CREATE_EXEC: Verb = Verb::new("create", "", "pods/exec");
-/// Only `kdbg doctor` asks for this, and only when it may.
+/// `kdbg doctor` asks for this when it may, and a command whose image the node cannot get. It is no part of the role,
+/// as a Role cannot give it: nodes belong to no namespace.
 pub(super) const GET_NODES: Verb = Verb::new("get", "", "nodes");
 /// Only `kdbg doctor` asks for this, and only when it may.
 pub(super) const GET_NAMESPACES: Verb = Verb::new("get", "", "namespaces");
@@ -61,7 +62,7 @@ pub struct Permission {
     pub verb: Verb,
     /// What for; begins with a verb.
     pub purpose: &'static str,
-    /// What happens without it, when that is not the end of the command.
+    /// What happens without it, one sentence, when that is not the end of the command.
     pub otherwise: Option<&'static str>,
 }
 
@@ -79,7 +80,7 @@ const TABLE: [(When, Verb, &str, Option<&str>); 13] = [
         When::Listed,
         GET_PODS,
         "see how the pod is, where it cannot be watched, and that an agent has ended",
-        Some("a pod that cannot be watched either is waited for without reasons"),
+        Some("without it, a pod that cannot be watched either is waited for without reasons"),
     ),
     (
         When::Of(Kind::Deployment),
@@ -139,7 +140,7 @@ const TABLE: [(When, Verb, &str, Option<&str>); 13] = [
         When::Always,
         WATCH_PODS,
         "see at once why an agent does not start",
-        Some("it is looked at once a second instead"),
+        Some("without it, the pod is looked at once a second instead"),
     ),
 ];
 

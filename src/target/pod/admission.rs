@@ -55,13 +55,10 @@ impl fmt::Display for Violator {
             Self::Pod => formatter.write_str("the pod itself"),
             Self::Container(name) => write!(formatter, "container {name}"),
             Self::Ephemeral { name, ours: true } => {
-                write!(formatter, "ephemeral container {name}, an agent of kdbg,")
+                write!(formatter, "ephemeral container {name} (an agent of kdbg)")
             }
             Self::Ephemeral { name, ours: false } => {
-                write!(
-                    formatter,
-                    "ephemeral container {name}, which is not kdbg's,"
-                )
+                write!(formatter, "ephemeral container {name} (not of kdbg)")
             }
         }
     }
@@ -203,8 +200,8 @@ mod tests {
         };
         assert_eq!(
             listed(&violators),
-            "ephemeral container debugger-x7f2p, which is not kdbg's, and \
-             ephemeral container kdbg-c-89abcdef, an agent of kdbg,"
+            "ephemeral container debugger-x7f2p (not of kdbg) and \
+             ephemeral container kdbg-c-89abcdef (an agent of kdbg)"
         );
     }
 

@@ -122,7 +122,10 @@ impl Check {
             _ => State::Refused,
         };
         let mut check = Self::new(subject, state, error.to_string());
-        check.hints = error.hints();
+        // The hint of the other one is to call doctor.
+        if !matches!(error, PodError::Forbidden { .. }) {
+            check.hints = error.hints();
+        }
         check
     }
 }
@@ -252,10 +255,7 @@ impl Examination {
             check.needed = otherwise.is_none();
             if check.state != State::Ok {
                 self.lacks_permission |= check.state == State::Refused;
-                check.hints = otherwise
-                    .map(|otherwise| format!("without it, {otherwise}"))
-                    .into_iter()
-                    .collect();
+                check.hints = otherwise.map(str::to_owned).into_iter().collect();
             }
             self.add(check);
         }
@@ -498,7 +498,12 @@ async fn permitted(cluster: &Cluster, verb: &super::Verb) -> Result<(), String> 
 }
 
 /// Asks an agent that runs what it sees, and answers in sentences.
-async fn ask_agent(found: &PodFound, options: &PodOptions, rung: Rung, entry: &str) -> Vec<String> {
+async fn ask_agent(
+    found: &PodFound,
+    options: &PodOptions,
+    rung: Rung,
+    entry: &str,
+) -> Result<Vec<String>, PodError> {
     let wanted = Wanted {
         image: &options.image,
         rung,
@@ -514,7 +519,7 @@ async fn ask_agent(found: &PodFound, options: &PodOptions, rung: Rung, entry: &s
         options.limit,
     )
     .await?;
-    let place = found.place(rung, entry.to_owned(), true);
+    let place = found.place(rung, &options.image, entry.to_owned(), true);
     let mut sentences = vec![match members(&session, &place).await {
         Err(error) => error.to_string(),
         Ok(processes) => match choice::choose(&processes, None) {

@@ -25,6 +25,7 @@ use super::{
     admission::{self, Admission},
     container,
     exec::exec,
+    images, push,
 };
 use crate::{
     protocol::SILENCE_LIMIT,
@@ -39,6 +40,20 @@ const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a container of a foreign image does: it waits for the agent to be carried in, which then rests as it would in
+/// its own image.
+const REST: &str = r#"
+trap 'exit 0' TERM
+passed=0
+while [ "$passed" -lt "$1" ]; do
+  for agent in /tmp/kdbg-agent-* /var/tmp/kdbg-agent-* /dev/shm/kdbg-agent-* "$HOME"/kdbg-agent-* ./kdbg-agent-*; do
+    if [ -x "$agent" ]; then exec "$agent" rest --idle "$1"; fi
+  done
+  sleep 1
+  passed=$((passed + 1))
+done
+"#;
 
 /// The container as it is wanted.
 pub(super) struct Wanted<'a> {
@@ -61,12 +76,23 @@ impl Wanted<'_> {
         format!("kdbg-{}-{}", self.rung.letter(), &digest.as_str()[..8])
     }
 
+    /// What the container does until it is used, and between uses.
+    fn rest(&self) -> Vec<String> {
+        let idle = self.idle.as_secs().to_string();
+        let words: &[&str] = if images::is_own(self.image) {
+            &[AGENT_PATH, "rest", "--idle", &idle]
+        } else {
+            &["sh", "-c", REST, "kdbg", &idle]
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     fn spec(&self, name: &str) -> Value {
         json!({
             "name": name,
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
-            "command": [AGENT_PATH, "rest", "--idle", self.idle.as_secs().to_string()],
+            "command": self.rest(),
             "targetContainerName": self.target,
             "securityContext": self.rung.security_context(),
         })
@@ -272,17 +298,28 @@ pub(super) async fn converse(
     })
 }
 
-/// Tries to run the agent until it is there.
+/// Tries to run the agent until it is there, and carries it there when the image has none of this build.
 async fn attempts(
     cluster: &Cluster,
     pod: &str,
     wanted: &Wanted<'_>,
     name: &str,
 ) -> Result<Session, PodError> {
+    let mut path = AGENT_PATH.to_owned();
     loop {
-        match attempt(cluster, pod, wanted, name).await {
+        match attempt(cluster, pod, name, &path).await {
             Ok(session) => return Ok(session),
             Err(Attempt::Early) => sleep(ATTEMPT_AFTER).await,
+            Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
+                return Err(PodError::NoAgent {
+                    image: wanted.image.to_owned(),
+                    message: format!("and the one that was carried there does not run: {message}"),
+                });
+            }
+            Err(Attempt::NoAgent(message)) => {
+                tracing::info!(message, "the image has no agent of this build");
+                path = push::provide(cluster, pod, name, wanted.image).await?;
+            }
             Err(Attempt::Failed(error)) => return Err(error),
         }
     }
@@ -291,16 +328,13 @@ async fn attempts(
 enum Attempt {
     /// The container is not there yet.
     Early,
+    /// It is there, and has no agent that this client could talk to.
+    NoAgent(String),
     Failed(PodError),
 }
 
-async fn attempt(
-    cluster: &Cluster,
-    pod: &str,
-    wanted: &Wanted<'_>,
-    name: &str,
-) -> Result<Session, Attempt> {
-    let command = [AGENT_PATH, "serve"];
+async fn attempt(cluster: &Cluster, pod: &str, name: &str, path: &str) -> Result<Session, Attempt> {
+    let command = [path, "serve"];
     let starting = exec(&cluster.client, &cluster.namespace, pod, name, &command);
     let program = match timeout(ATTEMPT_LIMIT, starting).await {
         Err(_) => return Err(Attempt::Early),
@@ -316,10 +350,10 @@ async fn attempt(
     let said = end.failure();
     match said.as_deref() {
         Some(message) if is_early(message) => Err(Attempt::Early),
-        Some(message) if has_no_such_program(message) => Err(Attempt::Failed(PodError::NoAgent {
-            image: wanted.image.to_owned(),
-            message: message.to_owned(),
-        })),
+        Some(message) if has_no_such_program(message) => Err(Attempt::NoAgent(message.to_owned())),
+        _ if matches!(reason, SessionError::Stranger { .. }) => {
+            Err(Attempt::NoAgent(reason.to_string()))
+        }
         _ => Err(Attempt::Failed(PodError::NoConversation {
             container: name.to_owned(),
             source: reason,

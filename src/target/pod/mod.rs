@@ -1,7 +1,8 @@
 //! Targets in a cluster: the pod is found, and an agent is put beside the container that is meant.
 //!
 //! The way there: [`resolve`] finds the pods of a name, [`container`] the container, [`rung`] says with which rights
-//! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe. What cannot work is
+//! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe, and [`push`]
+//! carries the agent into an image that has none. What cannot work is
 //! refused before anything is added to the pod, because nothing that is added can be taken away.
 
 pub mod access;
@@ -12,7 +13,9 @@ mod container;
 mod error;
 pub mod examine;
 mod exec;
+mod images;
 mod inject;
+mod push;
 mod resolve;
 mod rung;
 
@@ -99,10 +102,14 @@ pub struct Place {
     pub rung: Rung,
     /// The agent's container.
     pub agent: String,
+    /// The image of that.
+    pub agent_image: String,
     /// Whether it was there before.
     pub reused: bool,
     /// Higher rungs that admission refused, with its words, when a lower one had to do.
     pub refused: Vec<(Rung, String)>,
+    /// The image that was wanted and could not be had, and why, when another one had to do.
+    pub missing_image: Option<(String, String)>,
 }
 
 /// An agent beside a container, and what it sees of it.
@@ -176,9 +183,11 @@ impl PodFound {
         };
         let mut refused = Vec::new();
         let mut best: Option<Opened> = None;
+        let mut image = options.image.clone();
+        let mut missing_image: Option<(String, String)> = None;
         while !rungs.is_empty() {
             let rung = rungs.remove(0);
-            match self.stand(rung, options, process).await {
+            match self.stand(rung, &image, options, process).await {
                 Ok(opened) => {
                     let denial = denial(&opened.choice.process);
                     rungs = denial.map_or_else(Vec::new, |denial| rung::next_rungs(rung, denial));
@@ -188,13 +197,31 @@ impl PodFound {
                     }
                 }
                 Err(Standing::Refused(message)) => refused.push((rung, message)),
+                Err(Standing::Failed(PodError::NotStarting {
+                    image: Some(missing),
+                    reason,
+                    ..
+                })) if let Some(other) = self.image_instead(&missing, options).await => {
+                    missing_image = Some((missing, reason));
+                    image = other;
+                    rungs.insert(0, rung);
+                }
                 Err(Standing::Failed(error)) => {
-                    return best.ok_or(error).map(|opened| with(opened, refused));
+                    // What a lower rung sees is better than nothing.
+                    if best.is_none() {
+                        return Err(error);
+                    }
+                    tracing::warn!(%rung, %error, "the agent did not get these rights");
+                    break;
                 }
             }
         }
         match best {
-            Some(opened) => Ok(with(opened, refused)),
+            Some(mut opened) => {
+                opened.place.refused = refused;
+                opened.place.missing_image = missing_image;
+                Ok(opened)
+            }
             None => Err(PodError::Admission {
                 pod: self.name(),
                 refusals: refused,
@@ -206,11 +233,12 @@ impl PodFound {
     async fn stand(
         &mut self,
         rung: Rung,
+        image: &str,
         options: &PodOptions,
         process: Option<u32>,
     ) -> Result<Opened, Standing> {
         let wanted = inject::Wanted {
-            image: &options.image,
+            image,
             rung,
             target: &self.found.name,
             idle: options.idle,
@@ -232,7 +260,7 @@ impl PodFound {
             options.limit,
         )
         .await?;
-        let place = self.place(rung, name, reused);
+        let place = self.place(rung, image, name, reused);
         let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
             pod: self.name(),
@@ -250,7 +278,16 @@ impl PodFound {
         })
     }
 
-    fn place(&self, rung: Rung, agent: String, reused: bool) -> Place {
+    /// What to use when the node cannot get the image: one that it has. Only once, and not when an image was asked for.
+    async fn image_instead(&self, missing: &str, options: &PodOptions) -> Option<String> {
+        if missing != options.image || options.image != DEFAULT_IMAGE {
+            return None;
+        }
+        let node = self.pod.spec.as_ref()?.node_name.as_deref()?;
+        images::on_node(&self.cluster, node).await
+    }
+
+    fn place(&self, rung: Rung, agent_image: &str, agent: String, reused: bool) -> Place {
         let spec = self.pod.spec.as_ref();
         Place {
             namespace: self.cluster.namespace.clone(),
@@ -272,8 +309,10 @@ impl PodFound {
             image_id: self.found.image_id.clone(),
             rung,
             agent,
+            agent_image: agent_image.to_owned(),
             reused,
             refused: Vec::new(),
+            missing_image: None,
         }
     }
 }
@@ -298,11 +337,6 @@ impl From<PodError> for Standing {
     fn from(error: PodError) -> Self {
         Self::Failed(error)
     }
-}
-
-fn with(mut opened: Opened, refused: Vec<(Rung, String)>) -> Opened {
-    opened.place.refused = refused;
-    opened
 }
 
 /// The processes of the container that is looked at, told from all others that the agent sees.

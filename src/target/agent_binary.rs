@@ -30,8 +30,7 @@ impl AgentBinary {
     /// Unpacks the agent; `None` when there is none.
     pub(super) fn find() -> io::Result<Option<Self>> {
         let Some(packed) = EMBEDDED else {
-            let beside = std::env::current_exe()?.with_file_name("kdbg-agent");
-            return Ok(beside.exists().then_some(Self::Beside(beside)));
+            return Ok(beside()?.map(Self::Beside));
         };
         match unpack_to_memory(packed) {
             Ok(memory) => Ok(Some(Self::Memory(memory))),
@@ -48,6 +47,23 @@ impl AgentBinary {
             Self::Beside(path) => path.clone(),
         }
     }
+}
+
+/// The agent's own bytes, to be carried to where it shall run; `None` when there is none.
+pub(super) fn bytes() -> io::Result<Option<Vec<u8>>> {
+    match EMBEDDED {
+        Some(packed) => zstd::decode_all(packed).map(Some),
+        None => beside()?.map(std::fs::read).transpose(),
+    }
+}
+
+/// The agent of a debug build. `KDBG_AGENT` names another one: what is beside is not static, and runs in few images.
+fn beside() -> io::Result<Option<PathBuf>> {
+    let path = match std::env::var_os("KDBG_AGENT") {
+        Some(path) => PathBuf::from(path),
+        None => std::env::current_exe()?.with_file_name("kdbg-agent"),
+    };
+    Ok(path.exists().then_some(path))
 }
 
 fn unpack_to_memory(packed: &[u8]) -> io::Result<OwnedFd> {
