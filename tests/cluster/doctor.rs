@@ -73,7 +73,7 @@ async fn blames(test: &Test, violator: &str) -> Result<(), Failure> {
         async || {
             let (ran, report) = doctor(test, "app").await?;
             let is_blamed = ran.code == 4
-                && texts(&report, "rung").contains(violator)
+                && texts(&report, "entry").contains(violator)
                 && states(&report, "entry") == ["refused"];
             Ok(if is_blamed {
                 Ok(())

@@ -13,7 +13,7 @@ use super::{
     container, denial,
     inject::{self, Entry, Verdict, Wanted},
     members, resolve,
-    rung::first_rungs,
+    rung::{STRANGER, first_rungs},
 };
 use crate::{
     evidence::choice,
@@ -404,16 +404,31 @@ impl Examination {
                 "whether an agent is let in shows only when a command tries",
             )
             .hint("try: a patch that is refused leaves nothing behind"),
-            None => Check::new(
-                Subject::Entry,
-                State::Refused,
-                format!(
-                    "no agent that could look into container {} is let in",
-                    found.found.name
-                ),
-            )
-            .hint("see the rungs above for what would have to change"),
+            None => self.nobody(found, options).await,
         });
+    }
+
+    /// Why nobody is let in. Pod Security names only some violators of a kind, our own before others
+    /// (`policy/check_runAsNonRoot.go`), so a container without any rights is asked for, which violates nothing.
+    async fn nobody(&self, found: &PodFound, options: &PodOptions) -> Check {
+        let harmless = Wanted {
+            image: &options.image,
+            rung: Rung::SameUser(STRANGER),
+            target: &found.found.name,
+            idle: options.idle,
+        };
+        if let Entry::Absent(name) = inject::look(&found.pod, &harmless)
+            && let Verdict::Error(error @ PodError::Violator { .. }) =
+                inject::ask(&found.cluster, &found.pod, &harmless, &name).await
+        {
+            return Check::failed(Subject::Entry, &error);
+        }
+        let text = format!(
+            "no agent that could look into container {} is let in",
+            found.found.name
+        );
+        Check::new(Subject::Entry, State::Refused, text)
+            .hint("see the rungs above for what would have to change")
     }
 
     async fn rung(&self, found: &mut PodFound, options: &PodOptions, rung: Rung) -> (Check, Step) {
