@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use super::args::Global;
 use crate::commands::{
-    attach::AttachArgs, cat::CatArgs, completions::CompletionsArgs, diff_pod::DiffPodArgs,
-    diff_src::DiffSrcArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs,
-    snapshot::SnapshotArgs, which_ref::WhichRefArgs,
+    attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
+    diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs,
+    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -51,6 +51,10 @@ pub enum Command {
     Pull(PullArgs),
     /// Copy all that can be read of the target into one bundle, to look at later
     Snapshot(SnapshotArgs),
+    /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
+    Doctor(DoctorArgs),
+    /// End the agents that rest in pods
+    Cleanup(CleanupArgs),
     /// Print what a shell needs to complete kdbg's command lines
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder

@@ -5,10 +5,14 @@
 //! carries the agent into an image that has none. What cannot work is
 //! refused before anything is added to the pod, because nothing that is added can be taken away.
 
+pub mod access;
+mod admission;
+pub mod cleanup;
 mod client;
 mod container;
 pub mod declared;
 mod error;
+pub mod examine;
 mod exec;
 mod images;
 mod inject;
@@ -171,8 +175,8 @@ pub async fn find(
         match container::find(&pod, options.container.as_deref()) {
             Ok(found) => suitable.push(PodFound {
                 cluster: Cluster {
-                    client: cluster.client.clone(),
                     namespace: pod.namespace().unwrap_or_else(|| cluster.namespace.clone()),
+                    ..cluster.clone()
                 },
                 pod,
                 found,

@@ -161,7 +161,9 @@ impl Shell<'_> {
         limit: Duration,
     ) -> Result<String, String> {
         let command = [&["sh", "-c", script, "kdbg"], arguments].concat();
-        let Cluster { client, namespace } = self.cluster;
+        let Cluster {
+            client, namespace, ..
+        } = self.cluster;
         let talking = async {
             let mut program = exec(client, namespace, self.pod, self.container, &command)
                 .await
