@@ -1,9 +1,9 @@
 //! Targets in a cluster: the pod is found, and an agent is put beside the container that is meant.
 //!
-//! The way there: [`resolve`] finds the pods of a name, [`container`] the container, [`rung`] says with which rights
-//! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe, and [`push`]
-//! carries the agent into an image that has none. What cannot work is
-//! refused before anything is added to the pod, because nothing that is added can be taken away.
+//! The way there: `resolve` finds the pods of a name, `container` the container, `rung` says with which rights to look,
+//! `inject` finds or adds the agent's container and waits for it, `exec` is the pipe, and `push` carries the agent into
+//! an image that has none. What cannot work is refused before anything is added to the pod, because nothing that is
+//! added can be taken away.
 
 pub mod access;
 mod admission;
