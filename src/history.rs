@@ -47,7 +47,7 @@ pub struct Change {
 
 impl Change {
     /// The number of the blob in the base; `None` when the path is new.
-    pub const fn old(self) -> Option<u32> {
+    pub const fn before(self) -> Option<u32> {
         if self.old == NONE {
             None
         } else {
@@ -56,7 +56,7 @@ impl Change {
     }
 
     /// The number of the blob in the commit; `None` when the path is gone.
-    pub const fn new(self) -> Option<u32> {
+    pub const fn after(self) -> Option<u32> {
         if self.new == NONE {
             None
         } else {
@@ -322,7 +322,7 @@ impl History {
                     .iter()
                     .map(|change| {
                         let path = self.path(change.path).to_owned();
-                        (path, blob(change.old()), blob(change.new()))
+                        (path, blob(change.before()), blob(change.after()))
                     })
                     .collect(),
             })?;
@@ -765,7 +765,7 @@ mod tests {
                     prop_assert!(commit.parents.iter().all(|parent| *parent < commit.number));
                     for change in commit.changes {
                         prop_assert!((change.path as usize) < history.path_count());
-                        prop_assert!(change.new().is_none_or(|blob| history.blob_id(blob).is_some()));
+                        prop_assert!(change.after().is_none_or(|blob| history.blob_id(blob).is_some()));
                     }
                 }
             }

@@ -140,6 +140,9 @@ impl From<RequestError> for CommandError {
                 };
                 (kind, failure.remedies())
             }
+            RequestError::Session(session @ SessionError::Lost { .. }) => {
+                (ErrorKind::Unreachable, session_hints(session))
+            }
             RequestError::Session(session) => (ErrorKind::Broken, session_hints(session)),
             RequestError::Unreadable => (ErrorKind::Broken, Vec::new()),
             RequestError::Stalled { .. } | RequestError::TooLong { .. } => {
@@ -154,6 +157,9 @@ fn session_hints(error: &SessionError) -> Vec<String> {
     match error {
         SessionError::Closed => {
             vec!["run the command again with `-vv` to see what the agent did".to_owned()]
+        }
+        SessionError::Lost { .. } => {
+            vec!["run the command again: it gets another agent".to_owned()]
         }
         _ => Vec::new(),
     }

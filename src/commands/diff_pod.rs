@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    env, fan_out,
+    env, facts, fan_out,
     running::{self, NamedFiles},
     subject::{Subject, counted},
 };
@@ -25,7 +25,7 @@ use crate::{
     evidence::{
         environment::Environment,
         redact::Redactor,
-        roots::{self, Root, Why},
+        roots::{Root, Why},
     },
     object::{FileMode, HashKind, ObjectId},
     protocol::message::Reading,
@@ -88,8 +88,8 @@ pub async fn run(args: DiffPodArgs, printer: &mut Printer) -> Result<ExitStatus,
         target_args(&args, &args.first),
         target_args(&args, &args.second),
     );
-    let first = super::open(&first, printer).await?;
-    let second = super::open(&second, printer).await?;
+    let first = Box::pin(super::open(&first, printer)).await?;
+    let second = Box::pin(super::open(&second, printer)).await?;
     let progress = printer.progress("naming the running files");
     let (first, second) = tokio::join!(
         look(&args, first, &progress),
@@ -123,7 +123,7 @@ async fn look(
     target: Target,
     progress: &Progress,
 ) -> Result<Side, CommandError> {
-    let roots = roots_of(args, &target);
+    let roots = roots_of(args, &target).await?;
     let (files, environment) = tokio::join!(
         running::walk(
             &target,
@@ -143,22 +143,16 @@ async fn look(
 }
 
 /// The folders of the code, and behind them the executable.
-fn roots_of(args: &DiffPodArgs, target: &Target) -> Vec<Root> {
-    let asked = args.roots.iter().map(|path| Root {
-        path: super::target_path(path.clone().into_os_string()),
-        why: Why::Asked,
-    });
-    let mut found: Vec<Root> = asked.collect();
-    if found.is_empty() {
-        found = roots::of_process(target.process());
-    }
+async fn roots_of(args: &DiffPodArgs, target: &Target) -> Result<Vec<Root>, CommandError> {
+    let mut found = facts::asked_or_found(target, &args.roots).await?;
     if let Reading::Known(path) = &target.process().executable {
         found.push(Root {
             path: path.clone(),
             why: Why::Asked,
+            is_guess: false,
         });
     }
-    found
+    Ok(found)
 }
 
 impl Side {

@@ -57,6 +57,7 @@ pub(super) async fn walk(
         hash: Some(hash),
         hash_limit,
         leave_out: vec![GIT_FOLDER.into()],
+        leave_out_paths: Vec::new(),
     });
     let mut paths: Vec<Option<BString>> = vec![None; roots.len()];
     let mut reply = target.session.request(&request)?;
@@ -105,7 +106,6 @@ impl NamedFiles {
                 id,
                 size: entry.size,
             }),
-            TreeRecord::Entry { id: None, .. } => {}
             TreeRecord::Unreadable {
                 root,
                 path,
@@ -116,7 +116,7 @@ impl NamedFiles {
                 path,
                 skip: Skip::LeftOut,
             } => self.git_folders.push(whole(roots, root, &path)),
-            TreeRecord::Skipped { .. } => {}
+            TreeRecord::Entry { id: None, .. } | TreeRecord::Skipped { .. } => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot},
@@ -50,6 +51,10 @@ struct State {
     last_stream: u32,
     /// Why the conversation has ended.
     ended: Option<SessionError>,
+    /// Who can say what happened when the pipe breaks.
+    witness: Option<BoxFuture<'static, Option<String>>>,
+    /// The witness is being heard.
+    hearing: bool,
 }
 
 /// A stream that is not complete.
@@ -143,6 +148,12 @@ impl Session {
         ))
     }
 
+    /// Has this asked what happened, should the pipe break: it may know better than the pipe. Every request waits for
+    /// its answer then, so it must come soon.
+    pub fn when_lost(&self, witness: impl Future<Output = Option<String>> + Send + 'static) {
+        self.shared.lock().witness = Some(Box::pin(witness));
+    }
+
     /// Says goodbye and waits until it is said.
     pub async fn close(mut self) {
         self.shared.send(Kind::Goodbye, 0, &[]);
@@ -173,6 +184,27 @@ impl Shared {
         encode(&mut frame, kind, stream, payload);
         // A writer that is gone has noted why; the reply that waits for an answer will hear it.
         let _ = self.frames_tx.send(frame);
+    }
+
+    /// Ends the conversation because its pipe broke.
+    async fn lose(&self, reason: SessionError) {
+        let witness = {
+            let mut state = self.lock();
+            if state.hearing {
+                // Whoever noticed first asks; its answer is for both.
+                return;
+            }
+            state.hearing = true;
+            state.witness.take()
+        };
+        let what = match (&reason, witness) {
+            (
+                SessionError::Closed | SessionError::Silent | SessionError::Pipe(_),
+                Some(witness),
+            ) => witness.await,
+            _ => None,
+        };
+        self.end(what.map_or(reason, |what| SessionError::Lost { what }));
     }
 
     /// Ends the conversation: every open reply learns why. The first reason stays.

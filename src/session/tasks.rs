@@ -35,7 +35,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             Ok(Err(error)) => break SessionError::Pipe(error.to_string()),
         }
     };
-    shared.end(reason);
+    shared.lose(reason).await;
 }
 
 /// Whoever closes the pipe before a greeting has at least said why.
@@ -176,9 +176,9 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(
             // The reader may know better why: an agent that ended has closed both pipes.
             Ok(Err(error)) => {
                 sleep(std::time::Duration::from_millis(50)).await;
-                return shared.end(SessionError::Pipe(error.to_string()));
+                return shared.lose(SessionError::Pipe(error.to_string())).await;
             }
-            Err(_) => return shared.end(SessionError::Silent),
+            Err(_) => return shared.lose(SessionError::Silent).await,
         }
         tracing::trace!(bytes = next.len(), elapsed = ?started.elapsed(), "wrote to the agent");
         if next.get(4).copied() == Some(Kind::Goodbye as u8) {

@@ -72,7 +72,7 @@ async fn blames(test: &Test, violator: &str) -> Result<(), Failure> {
         Duration::from_secs(20),
         async || {
             let (ran, report) = doctor(test, "app").await?;
-            let is_blamed = ran.code == 4
+            let is_blamed = ran.code == Some(4)
                 && texts(&report, "entry").contains(violator)
                 && states(&report, "entry") == ["refused"];
             Ok(if is_blamed {
@@ -90,7 +90,7 @@ async fn admits(name: &str, level: Level, expected: [&str; 3]) {
     run(name, level, async |test| {
         let before = start(test, "python:user").await?;
         let (ran, report) = doctor(test, "app").await?;
-        ran.ended(0)?;
+        ran.ended_with(0)?;
         check(states(&report, "rung") == expected, || {
             format!("{report:#}")
         })?;
@@ -132,7 +132,7 @@ async fn privileged_admits_all() {
 async fn agent_that_runs_is_asked_what_it_sees() {
     run("doc-agent", Level::Restricted, async |test| {
         start(test, "python:user").await?;
-        test.kdbg(&["env", "app"]).await?.ended(0)?;
+        test.kdbg(&["env", "app"]).await?.ended_with(0)?;
         // the status follows a second later
         wait_until(
             &test.cluster,
@@ -225,7 +225,7 @@ async fn policy_that_is_not_pod_security_is_quoted() {
         .await;
         bindings.delete(name, &DeleteParams::default()).await?;
         policies.delete(name, &DeleteParams::default()).await?;
-        seen?.ended(4).map(drop)
+        seen?.ended_with(4).map(drop)
     })
     .await;
 }
@@ -285,7 +285,7 @@ async fn webhook_that_cannot_be_asked_is_unknown() {
         webhooks
             .delete(&test.namespace, &DeleteParams::default())
             .await?;
-        let ran = seen?.ended(3)?;
+        let ran = seen?.ended_with(3)?;
         check(ran.stdout.contains("policy.example.com"), || {
             format!("{ran:?}")
         })
@@ -330,7 +330,7 @@ async fn static_pod_is_refused_before_anything_is_added() {
         )
         .await;
         let _ = std::fs::remove_file(&file);
-        let ran = seen?.ended(4)?;
+        let ran = seen?.ended_with(4)?;
         check(ran.stdout.contains("run kdbg on that node itself"), || {
             format!("{ran:?}")
         })?;
@@ -369,8 +369,8 @@ async fn crash_looping_container_is_refused_with_its_last_end() {
             Duration::from_secs(60),
             async || {
                 let ran = test.kdbg(&["doctor", "app"]).await?;
-                let is_told =
-                    ran.code == 4 && ran.stdout.contains("the last run ended with exit code 3");
+                let is_told = ran.code == Some(4)
+                    && ran.stdout.contains("the last run ended with exit code 3");
                 Ok(if is_told {
                     Ok(())
                 } else {

@@ -17,6 +17,7 @@ mod doctor;
 mod harness;
 mod images;
 mod network;
+mod pods;
 mod pull;
 mod rbac;
 mod security;

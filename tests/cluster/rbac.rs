@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::Api;
 use serde_json::{Value, json};
 
-use crate::harness::{Failure, Level, Test, check, container, pod, run, wait_until};
+use crate::harness::{Account, Failure, Level, Test, check, container, pod, run, wait_until};
 
 /// Starts a Deployment of one pod.
 async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
@@ -39,15 +39,11 @@ async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
 }
 
 /// Returns the Role and RoleBinding that doctor prints for whoever asks.
-async fn printed(
-    test: &Test,
-    account: &crate::harness::Account,
-    target: &str,
-) -> Result<(Value, Value), Failure> {
+async fn printed(test: &Test, account: &Account, target: &str) -> Result<(Value, Value), Failure> {
     let list = test
         .kdbg_as(account, &["doctor", target, "--role", "-o", "json"])
         .await?
-        .ended(0)?
+        .ended_with(0)?
         .json()?;
     Ok((list["items"][0].clone(), list["items"][1].clone()))
 }
@@ -61,7 +57,7 @@ async fn printed_role_is_enough_and_nothing_else_is_asked_for() {
         let before = test
             .kdbg_as(&account, &["env", "deploy/web"])
             .await?
-            .ended(4)?;
+            .ended_with(4)?;
         check(before.stderr.contains("kdbg doctor"), || {
             format!("no word of the role: {before:?}")
         })?;
@@ -70,11 +66,11 @@ async fn printed_role_is_enough_and_nothing_else_is_asked_for() {
 
         test.kdbg_as(&account, &["doctor", "deploy/web"])
             .await?
-            .ended(0)?;
+            .ended_with(0)?;
         let env = test
             .kdbg_as(&account, &["env", "deploy/web"])
             .await?
-            .ended(0)?;
+            .ended_with(0)?;
         check(env.stdout.contains("PYTHONDONTWRITEBYTECODE=1"), || {
             format!("{env:?}")
         })?;
@@ -93,13 +89,13 @@ async fn printed_role_is_enough_and_nothing_else_is_asked_for() {
             ".",
             "--name-status",
         ];
-        let diff = test.kdbg_as(&account, &arguments).await?.ended(1)?;
+        let diff = test.kdbg_as(&account, &arguments).await?.ended_with(1)?;
         check(diff.stdout.contains("server.py"), || format!("{diff:?}"))?;
         let bundle = folder.path().join("bundle.tar.zst");
         let bundle = bundle.to_string_lossy();
         test.kdbg_as(&account, &["snapshot", "deploy/web", "-o", &bundle])
             .await?
-            .ended(0)?;
+            .ended_with(0)?;
         test.kdbg_as(&account, &["cleanup", "deploy/web", "--force"])
             .await?;
 
@@ -199,14 +195,14 @@ async fn each_missing_verb_is_named() {
             check(doctor.stdout.contains(&format!("may not {whole}")), || {
                 format!("doctor without {whole}: {doctor:#?}")
             })?;
-            let doctor = doctor.ended(code)?;
+            let doctor = doctor.ended_with(code)?;
             check(doctor.stdout.contains("kind: Role\n"), || {
                 format!("no role: {doctor:#?}")
             })?;
             let ran = test
                 .kdbg_as(&account, &["env", target])
                 .await?
-                .ended(code)?;
+                .ended_with(code)?;
             if code == 4 {
                 check(
                     ran.stderr.contains(&format!("not allowed to {whole}"))

@@ -137,6 +137,7 @@ fn a_command_finds_itself_beside_the_target() {
     let nowhere = kdbg(["attach", &pid, "--folder", "/nosuch", "--", "pwd"]);
     assert_code(&nowhere, 4);
     assert_code(&kdbg(["attach", &pid, "-e", "X", "--", "pwd"]), 2);
+    assert_code(&kdbg(["attach", &pid, "--all", "--", "pwd"]), 2);
 }
 
 #[test]

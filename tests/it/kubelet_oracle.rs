@@ -247,6 +247,7 @@ impl Case {
         }
         Cluster {
             services: Lookup::Found(self.services.clone()),
+            api_server_unread: None,
             objects,
         }
     }

@@ -218,6 +218,46 @@ fn a_commit_that_is_only_in_a_pull_request_is_found_and_told_as_not_merged() {
 }
 
 #[test]
+fn diff_src_says_in_its_head_which_commit_runs() {
+    let story = pull_request();
+    let (running, _folder) = process(&tree(&[
+        ("page.py", "page of the request\n"),
+        ("util.py", "util\n"),
+        ("requirements.txt", "lock 1\n"),
+    ]));
+    let repository = story.repository.path().to_str().unwrap();
+    let diff = || {
+        command([
+            "diff-src",
+            &running.target(),
+            "--repo",
+            repository,
+            "--stat",
+        ])
+        .env("XDG_CACHE_HOME", story.cache.path())
+        .output()
+        .unwrap()
+    };
+    let head = format!(
+        "note: runs {} (refs/pull/7/head, not on main) · nearest on main: ",
+        &story.id(3)[..7]
+    );
+    assert!(said(&diff()).contains(&head), "{}", said(&diff()));
+    // What is read in a moment is not kept, and what is kept is used.
+    assert!(
+        !story
+            .cache
+            .path()
+            .join("kdbg/history")
+            .read_dir()
+            .is_ok_and(|mut files| files.next().is_some())
+    );
+    story.ask(&running, &[]);
+    story.kept();
+    assert!(said(&diff()).contains(&head), "{}", said(&diff()));
+}
+
+#[test]
 fn a_commit_of_the_default_branch_is_no_finding_and_one_with_a_patched_file_is() {
     let story = pull_request();
     let files = [
@@ -387,6 +427,26 @@ fn a_folder_that_was_renamed_later_is_found_at_its_old_place() {
             "{content}"
         );
     }
+}
+
+#[test]
+fn files_whose_lines_end_otherwise_are_equal_and_said_to_be_converted() {
+    let story = pull_request();
+    let (running, _folder) = process(&tree(&[
+        ("page.py", "page of the request\r\n"),
+        ("util.py", "util\n"),
+        ("requirements.txt", "lock 1\r\n"),
+    ]));
+    let json = story.json(&running, &[]);
+    assert_eq!(json["verdict"], "fits", "{json:#}");
+    assert_eq!(json["answers"][0]["newest"]["id"], story.id(3));
+    assert_eq!(json["answers"][0]["equal"], 3);
+    assert_eq!(json["answers"][0]["converted"], 2);
+    let shown = text(&story.ask(&running, &[]));
+    assert!(
+        shown.contains("3 of 3 files are equal, 2 of them but for line endings"),
+        "{shown}"
+    );
 }
 
 #[test]

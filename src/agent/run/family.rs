@@ -57,7 +57,7 @@ impl Family {
     /// Ends every member: SIGHUP, and SIGKILL for what is there after the deadline. Returns when none is left.
     pub(in crate::agent) fn end(&self, deadline: Instant) {
         let closed = lock(&self.closed);
-        if *closed {
+        if *closed || self.is_over() {
             return;
         }
         self.signal(Signal::SIGHUP);
@@ -85,13 +85,17 @@ impl Family {
 
     /// Buries the members that nobody else will.
     pub(super) fn bury(&self) {
+        self.bury_among(&processes());
+    }
+
+    fn bury_among(&self, all: &HashMap<Pid, Process>) {
         let is_ours = |process: &&Process| {
             process.has_ended
                 && process.parent == ourselves()
                 && process.session == self.leader
                 && process.pid != self.leader
         };
-        processes().values().filter(is_ours).for_each(|process| {
+        all.values().filter(is_ours).for_each(|process| {
             // Somebody else's child, or gone already: then there is nothing to do.
             let _ = waitpid(process.pid, Some(WaitPidFlag::WNOHANG));
         });
@@ -100,22 +104,24 @@ impl Family {
     /// Whether none is left. The list of processes is read before each of them is: one that is born in between,
     /// of a parent that ends in between, is seen the second time.
     fn is_over(&self) -> bool {
-        self.bury();
-        self.members().is_empty() && self.members().is_empty()
+        (0..2).all(|_| {
+            let all = processes();
+            self.bury_among(&all);
+            self.members_among(&all).is_empty()
+        })
     }
 
     fn signal(&self, signal: Signal) {
-        for pid in self.members() {
+        for pid in self.members_among(&processes()) {
             // It may have ended since.
             let _ = kill(pid, signal);
         }
     }
 
     /// Those that have not ended.
-    fn members(&self) -> Vec<Pid> {
-        let all = processes();
+    fn members_among(&self, all: &HashMap<Pid, Process>) -> Vec<Pid> {
         let is_member = |process: &&Process| {
-            let ancestors = ancestors(process.pid, &all);
+            let ancestors = ancestors(process.pid, all);
             !process.has_ended
                 && ancestors.contains(&ourselves())
                 && (process.session == self.leader

@@ -81,6 +81,12 @@ const USUAL_SIZE: TerminalSize = TerminalSize {
 /// Runs `kdbg attach`.
 pub async fn run(args: AttachArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let variables = variables(&args.environment)?;
+    if args.target.cluster.all {
+        return Err(
+            CommandError::usage("a command runs beside one pod, not beside all")
+                .hint("name one of them, or leave `--all` out: kdbg chooses one and says which"),
+        );
+    }
     let target = crate::commands::open(&args.target, printer).await?;
     let result = Attachment::new(&args, variables, &target, printer)
         .run()

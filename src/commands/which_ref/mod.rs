@@ -3,17 +3,21 @@
 //! The agent names every running file as git would; the history of the repository, kept between runs, says
 //! which commit has them. What the image says of its own origin is checked against that, not believed.
 
+mod converted;
 mod origin;
 mod output;
 mod search;
+mod short;
 
 use std::{path::PathBuf, sync::Arc};
 
 use bstr::BString;
 use clap::Args;
 
-use self::search::{Prepared, Question, find};
-use super::{fan_out, repository, running};
+pub(super) use self::search::Prepared;
+use self::search::{Question, find};
+pub(super) use self::short::{at_once, headline};
+use super::{facts, fan_out, repository, running};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -21,10 +25,7 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::{
-        fit::RunningFile,
-        roots::{self, Root, Why},
-    },
+    evidence::fit::RunningFile,
     git::Repository,
     target::Target,
 };
@@ -66,7 +67,9 @@ pub async fn run(args: WhichRefArgs, printer: &mut Printer) -> Result<ExitStatus
     let opened = repository::open(args.repo.clone(), &progress).await?;
     let question = Question {
         reference: args.reference.clone(),
+        resolved: None,
         refs: args.refs.clone(),
+        keeps: true,
     };
     let prepared = search::prepare(&opened.repository, question, &progress).await?;
     drop(progress);
@@ -91,14 +94,18 @@ async fn look(
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("naming the running files");
-    let roots = roots_of(args, &target);
+    let roots = facts::asked_or_found(&target, &args.roots).await?;
     let (hash, limit) = (repository.hash_kind(), args.max_file_size);
     let running = running::walk(&target, &roots, hash, limit, &progress).await?;
     let mut notes = origin::collect(&target, &running).await;
     let mut files = files_of(&running);
     files.extend(origin::embedded(&notes, hash));
     progress.say("comparing with the history");
-    let found = find(repository, prepared, files, Vec::new()).await?;
+    let mut found = find(repository, prepared, files, Vec::new()).await?;
+    if converted::add(&target, &running, &mut found, hash).await {
+        let files = std::mem::take(&mut found.running);
+        found = find(repository, prepared, files, Vec::new()).await?;
+    }
     let found = Arc::new(found);
     progress.say("checking what the image says of its origin");
     let checked = origin::check(&target, repository, &running, &found, &mut notes).await?;
@@ -119,19 +126,6 @@ async fn look(
     let status = report.status();
     target.close().await;
     Ok(status)
-}
-
-fn roots_of(args: &WhichRefArgs, target: &Target) -> Vec<Root> {
-    if args.roots.is_empty() {
-        return roots::of_process(target.process());
-    }
-    args.roots
-        .iter()
-        .map(|path| Root {
-            path: super::target_path(path.clone().into_os_string()),
-            why: Why::Asked,
-        })
-        .collect()
 }
 
 /// The running files as the search wants them.

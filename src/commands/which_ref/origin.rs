@@ -286,7 +286,12 @@ async fn range(
     Ok((content, head.entry.size))
 }
 
-async fn read(target: &Target, path: &BString, limit: usize) -> Result<Vec<u8>, RequestError> {
+/// A whole file, at most so many bytes of it.
+pub(super) async fn read(
+    target: &Target,
+    path: &BString,
+    limit: usize,
+) -> Result<Vec<u8>, RequestError> {
     let mut reply = target.session.request(&Request::ReadFile {
         process: target.process().id,
         path: path.clone(),

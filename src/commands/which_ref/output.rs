@@ -72,18 +72,21 @@ impl Found {
         };
         let mut line = format!("{verb} {}", self.commits(best));
         if best.distance() > 0 {
-            line += &format!(", {}", differ(best.distance()));
+            let _ = write!(line, ", {}", differ(best.distance()));
         }
         if let (Some((name, _)), false) = (&self.reference, best.range.merged) {
             match &self.on_reference {
                 Some(other) => {
-                    line += &format!(
+                    let _ = write!(
+                        line,
                         " · nearest on {name}: {}, {}",
                         range(other),
                         differ(other.distance())
                     );
                 }
-                None => line += &format!(" · nothing on {name} fits"),
+                None => {
+                    let _ = write!(line, " · nothing on {name} fits");
+                }
             }
         }
         Some(line)
@@ -209,6 +212,10 @@ impl<'a> Report<'a> {
             "  {} of {comparable} files are equal",
             best.tree.equal()
         );
+        let converted = best.converted(&self.found.running);
+        if converted > 0 {
+            let _ = write!(text, ", {converted} of them but for line endings or `$Id$`");
+        }
         let unknown = best.tree.unknown();
         if unknown > 0 {
             let _ = write!(
@@ -234,7 +241,7 @@ impl<'a> Report<'a> {
             );
         }
         self.files(best, text);
-        self.alike(best, text);
+        Self::alike(best, text);
         self.rivals(text);
         if let (Some(other), false) = (&self.found.on_reference, best.range.merged) {
             let name = self.found.reference.as_ref().map_or("", |(name, _)| name);
@@ -266,7 +273,7 @@ impl<'a> Report<'a> {
     }
 
     /// Commits that hold the same.
-    fn alike(&self, best: &Described, text: &mut String) {
+    fn alike(best: &Described, text: &mut String) {
         let at: Vec<&str> = best.names.at.iter().map(|tip| short(&tip.name)).collect();
         let different: std::collections::BTreeSet<u32> =
             best.names.at.iter().map(|tip| tip.commit).collect();
@@ -489,6 +496,7 @@ impl<'a> Report<'a> {
             behind: answer.apart.map(|apart| apart.behind),
             distance: answer.distance(),
             equal: answer.tree.equal(),
+            converted: answer.converted(&self.found.running),
             unknown: answer.tree.unknown(),
             differs,
             absent,
@@ -663,6 +671,7 @@ struct JsonAnswer<'a> {
     behind: Option<usize>,
     distance: usize,
     equal: usize,
+    converted: usize,
     unknown: usize,
     differs: Vec<JsonFile<'a>>,
     absent: Vec<JsonCow<'static>>,

@@ -17,6 +17,7 @@ mod plan;
 mod ranges;
 mod scan;
 mod tree;
+mod variants;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use mappings::FolderPair;
 pub use names::{NamedTip, RefNames, names_of};
 pub use ranges::{AheadBehind, Range};
 pub use tree::{FileFit, TreeFit};
+pub use variants::variants;
 
 use crate::{history::History, object::ObjectId};
 use plan::Plan;

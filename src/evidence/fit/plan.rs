@@ -200,12 +200,7 @@ impl Plan {
                 (folder, kind(name))
             })
             .collect();
-        let mapped: HashSet<&BStr> = self
-            .paths
-            .iter()
-            .flatten()
-            .map(|path| path.as_ref())
-            .collect();
+        let mapped: HashSet<&BStr> = self.paths.iter().flatten().map(AsRef::as_ref).collect();
         let first = self.slots;
         let mut expected = Vec::new();
         for (number, path) in search.history.paths() {
@@ -289,7 +284,7 @@ impl Sightings {
                 continue;
             }
             for change in commit.changes {
-                if let Some(blob) = change.new().filter(|blob| is_set(&wanted, *blob)) {
+                if let Some(blob) = change.after().filter(|blob| is_set(&wanted, *blob)) {
                     places.entry(blob).or_default().insert(change.path);
                 }
             }

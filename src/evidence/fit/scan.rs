@@ -72,7 +72,7 @@ fn apply(change: Change, expected: &Expected, sums: &mut [u32], marks: &mut [u64
         (Some(_), None) => true,
         (Some(blob), Some(blobs)) => blobs.contains(&blob),
     };
-    let (before, after) = (counts(change.old()), counts(change.new()));
+    let (before, after) = (counts(change.before()), counts(change.after()));
     if before == after {
         return;
     }

@@ -226,7 +226,10 @@ fn modules_of(text: &[u8]) -> GoBuild {
             })
         };
         match fields.next() {
-            Some("path") => build.package = fields.next().unwrap_or_default().to_owned(),
+            Some("path") => fields
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut build.package),
             Some("mod") => build.main = module(fields),
             Some("dep") => build.modules.extend(module(fields)),
             Some("=>") => {

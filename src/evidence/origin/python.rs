@@ -91,6 +91,8 @@ fn direct_url(content: &[u8]) -> Option<Says> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest as _;
+
     use super::*;
 
     #[test]
@@ -100,7 +102,6 @@ mod tests {
         let paths: Vec<_> = rows.iter().map(|row| row.path.to_string()).collect();
         assert_eq!(paths, ["itsdangerous/__init__.py", "a,\"b\".py"]);
         assert_eq!(rows[1].size, Some(0));
-        use sha2::Digest as _;
         assert_eq!(rows[1].sha256, <[u8; 32]>::from(sha2::Sha256::digest(b"")));
     }
 

@@ -332,7 +332,7 @@ impl<'a> Attributor<'a> {
             return (Origin::Image, agreement);
         }
         if let Some((prefix, form)) = self.link_shape(name, value) {
-            let (state, agreement) = match &self.known.declarations.blind_services {
+            let (state, agreement) = match self.blind_link(&prefix) {
                 Some(why) => (
                     LinkState::NotRead,
                     Agreement::NotCompared { why: why.clone() },
@@ -402,6 +402,14 @@ impl<'a> Attributor<'a> {
             let form = form_of(name.strip_prefix(prefix)?, value, host)?;
             Some((prefix.to_owned(), form))
         })
+    }
+
+    /// Why it is not known whether the Service behind a link is still there.
+    fn blind_link(&self, prefix: &str) -> Option<&String> {
+        let api_server = self.known.cluster.api_server_unread.as_ref();
+        let api_server = api_server.filter(|_| prefix == "KUBERNETES");
+        let services = self.known.declarations.blind_services.as_ref();
+        services.or(api_server)
     }
 
     /// The unread object that may have set a variable.

@@ -1,4 +1,4 @@
-//! `$(NAME)` in `value`, as the kubelet expands it (third_party/forked/golang/expansion/expand.go).
+//! `$(NAME)` in `value`, as the kubelet expands it (`third_party/forked/golang/expansion/expand.go`).
 
 use super::value::Value;
 

@@ -179,8 +179,10 @@ pub struct Port {
 /// What the cluster holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// The Services of the pod's namespace, and `default/kubernetes` as far as it could be read.
+    /// The Services of the pod's namespace, and `default/kubernetes`.
     pub services: Lookup<Vec<Service>>,
+    /// Why `default/kubernetes` is not among them though it may exist: few may read another namespace.
+    pub api_server_unread: Option<String>,
     /// The objects to which the container refers. One that is not here was not asked for.
     pub objects: BTreeMap<ObjectRef, Lookup<Object>>,
 }

@@ -1,4 +1,5 @@
-//! What the kubelet would give a container now: `makeEnvironmentVariables` of pkg/kubelet/kubelet_pods.go, step by step.
+//! What the kubelet would give a container now: `makeEnvironmentVariables` of
+//! `pkg/kubelet/kubelet_pods.go`, step by step.
 //! `tests/it/kubelet_oracle.rs` holds it to that function.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -344,29 +345,33 @@ impl Replay<'_> {
                 Lookup::Unreadable(why) => blind(&format!("which could not be read: {why}")),
             },
             Some(_) => blind("which several Services make"),
-            None => match &self.found.blind_services {
+            None => match self.blind_link(name) {
                 Some(why) => blind(&format!("which may be a link to a Service: {why}")),
                 None => Resolved::Nothing,
             },
         }
     }
 
+    /// Why it is not known whether a name is a link.
+    fn blind_link(&self, name: &str) -> Option<&String> {
+        let api_server = self.cluster.api_server_unread.as_ref();
+        let api_server = api_server.filter(|_| name.starts_with("KUBERNETES_"));
+        self.found.blind_services.as_ref().or(api_server)
+    }
+
     fn declare(&mut self, name: String, declared: Declared) {
         self.given.insert(name.clone());
-        match self.found.variables.get_mut(&name) {
-            Some(variable) => {
-                let beaten = std::mem::replace(&mut variable.winner, declared);
-                variable.shadowed.append(&mut variable.rivals);
-                variable.shadowed.push(beaten);
-            }
-            None => {
-                let variable = Variable {
-                    winner: declared,
-                    rivals: Vec::new(),
-                    shadowed: Vec::new(),
-                };
-                self.found.variables.insert(name, variable);
-            }
+        if let Some(variable) = self.found.variables.get_mut(&name) {
+            let beaten = std::mem::replace(&mut variable.winner, declared);
+            variable.shadowed.append(&mut variable.rivals);
+            variable.shadowed.push(beaten);
+        } else {
+            let variable = Variable {
+                winner: declared,
+                rivals: Vec::new(),
+                shadowed: Vec::new(),
+            };
+            self.found.variables.insert(name, variable);
         }
     }
 }

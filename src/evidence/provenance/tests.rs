@@ -24,6 +24,7 @@ impl Default for Case {
             },
             cluster: Cluster {
                 services: Lookup::Found(vec![service("default", "kubernetes", "10.96.0.1", 443)]),
+                api_server_unread: None,
                 objects: BTreeMap::new(),
             },
             image: Lookup::Found(vec![ImageVariable {

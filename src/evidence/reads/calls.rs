@@ -87,15 +87,17 @@ pub(super) fn of_argument(function: &[u8], position: usize) -> Effect {
             Effect::Takes(UseKind::Url)
         }
         (b"Parse", 0) if starts_with_any(function, &[b"url."]) => Effect::Takes(UseKind::Url),
-        (b"listen", 0) => Effect::Takes(UseKind::Port),
-        (b"Socket" | b"TCPSocket" | b"InetSocketAddress" | b"HTTPConnection" | b"fsockopen", 0) => {
-            Effect::Takes(UseKind::Host)
-        }
-        (b"Socket" | b"TCPSocket" | b"InetSocketAddress" | b"HTTPConnection" | b"fsockopen", 1) => {
-            Effect::Takes(UseKind::Port)
-        }
-        (b"JoinHostPort", 0) => Effect::Takes(UseKind::Host),
-        (b"JoinHostPort", 1) => Effect::Takes(UseKind::Port),
+        (
+            b"Socket" | b"TCPSocket" | b"InetSocketAddress" | b"HTTPConnection" | b"fsockopen"
+            | b"JoinHostPort",
+            0,
+        ) => Effect::Takes(UseKind::Host),
+        (b"listen", 0)
+        | (
+            b"Socket" | b"TCPSocket" | b"InetSocketAddress" | b"HTTPConnection" | b"fsockopen"
+            | b"JoinHostPort",
+            1,
+        ) => Effect::Takes(UseKind::Port),
         (
             b"str" | b"String" | b"trim" | b"strip" | b"Some" | b"Ok" | b"TrimSpace" | b"ToLower"
             | b"ToUpper" | b"strtolower" | b"ofNullable" | b"requireNonNull" | b"strval"

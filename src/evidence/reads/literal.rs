@@ -90,14 +90,13 @@ fn is_conversion(content: &[u8], call: Node<'_>) -> bool {
 
 fn has_substitution(content: &[u8], node: Node<'_>) -> bool {
     let mut cursor = node.walk();
-    let substituted = node.named_children(&mut cursor).any(|child| {
+    node.named_children(&mut cursor).any(|child| {
         let kind = child.kind();
         !(kind.ends_with("content")
             || kind.ends_with("fragment")
             || matches!(kind, "string_start" | "string_end" | "escape_sequence"))
             || kotlin_name(content, child).is_some()
-    });
-    substituted
+    })
 }
 
 /// The name of `$name` in a text of Kotlin, whose grammar has the sign and what follows it as two contents.

@@ -21,7 +21,7 @@ mod tests;
 mod uses;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ops::ControlFlow,
     time::{Duration, Instant},
 };
@@ -189,6 +189,19 @@ impl EnvRead {
         Some(port.unwrap_or(strongest))
     }
 
+    /// Takes over what another read of the same variable on the same line shows.
+    fn merge(&mut self, other: Self) {
+        if self.unset != Unset::Default {
+            self.unset = other.unset;
+            self.default = other.default;
+        }
+        for one in other.uses {
+            if !self.uses.contains(&one) {
+                self.uses.push(one);
+            }
+        }
+    }
+
     /// Its name, when it stands in the source.
     #[must_use]
     pub fn known_name(&self) -> Option<&[u8]> {
@@ -288,13 +301,18 @@ impl<'a> Search<'a> {
                 notations.push((at, read));
             }
         }
-        // The same place may match twice, as in `fetch` with and without a default.
+        // The same place may match twice, as in `fetch` with and without a default, and a line may ask twice, as in
+        // `x is None else x`: that is one read.
         notations.sort_by_key(|(at, read)| (*at, read.default.is_none()));
-        let mut seen = HashSet::new();
+        let mut seen: HashMap<(BString, usize), usize> = HashMap::new();
         for (_, read) in notations {
             let (Name::Known(name) | Name::Computed(name)) = &read.name;
-            if seen.insert((name.clone(), read.line)) {
-                file.reads.push(read);
+            let position = *seen
+                .entry((name.clone(), read.line))
+                .or_insert(file.reads.len());
+            match file.reads.get_mut(position) {
+                Some(first) => first.merge(read),
+                None => file.reads.push(read),
             }
         }
         if past(self.deadline).is_break() && !file.gaps.contains(&Gap::TimedOut) {
@@ -374,14 +392,14 @@ impl<'a> Search<'a> {
         }
         let mut gathered = gathered::Gathered::default();
         if let Some(default) = one.default {
-            gathered.falls_back(literal::of(self.content, default), self.line(default));
+            gathered.falls_back(literal::of(self.content, default), nodes::line(default));
         } else if self.language == Language::Shell
             && let Some(read) = one.read
         {
             notation::shell_default(
                 self.text(read),
                 self.text(one.key),
-                self.line(read),
+                nodes::line(read),
                 &mut gathered,
             );
         }
@@ -391,12 +409,12 @@ impl<'a> Search<'a> {
             (None, None) => {}
         }
         if let Name::Known(name) = &name {
-            gathered.names(name, self.line(one.key));
+            gathered.names(name, nodes::line(one.key));
         }
         let at = one.read.unwrap_or(one.key);
         Some(EnvRead {
             name,
-            line: self.line(at),
+            line: nodes::line(at),
             unset: gathered.unset(one.raises),
             default: gathered.literal,
             at_build: one.at_build,
@@ -421,10 +439,6 @@ impl<'a> Search<'a> {
             Some(name) => Name::Known(name),
             None => Name::Computed(self.text(key).get(..80).unwrap_or(self.text(key)).into()),
         }
-    }
-
-    fn line(&self, node: Node<'_>) -> usize {
-        node.start_position().row + 1
     }
 
     /// Whether a shell's variable is one of its environment: not one that the shell sets, nor one that the script

@@ -169,7 +169,7 @@ pub(super) fn rightmost(node: Node<'_>) -> Node<'_> {
 }
 
 /// The operator of a node that has one.
-pub(super) fn operator<'tree>(node: Node<'tree>) -> &'tree str {
+pub(super) fn operator(node: Node<'_>) -> &str {
     let mut cursor = node.walk();
     let found = node
         .children(&mut cursor)

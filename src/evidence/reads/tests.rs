@@ -246,7 +246,7 @@ class C(@Value("\${SERVER_PORT:80}") val port: Int)
 fn ruby() {
     check(
         "app.rb",
-        r##"
+        r#"
 p = ENV.fetch("P", 80).to_i
 h = ENV["H"] || "reviews"
 n = ENV["N"]
@@ -257,7 +257,7 @@ ENV[name]
 ENV["W"] = "x"
 s = format("%s:%s", ENV["S1"], ENV["S2"])
 t = ENV["T"] == "true"
-"##,
+"#,
         &[
             "2:P=80 Number/Conversion",
             "3:H=reviews Host/Format",

@@ -1,6 +1,6 @@
 //! Finding the commits that are new, and what each changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -82,6 +82,13 @@ pub(super) fn extend(
     Ok(found.len())
 }
 
+/// A step of the search for commits.
+enum Step {
+    Enter(ObjectId),
+    /// All its parents have been found.
+    Leave(Found),
+}
+
 /// The commits that are not known yet, every parent before its children, and of several parents the first
 /// directly before: neighbours are alike then.
 fn find(
@@ -94,12 +101,8 @@ fn find(
     let reader = repository.reader();
     let shallow = shallow_commits(repository);
     let mut found: Vec<Found> = Vec::new();
-    let mut seen: HashMap<ObjectId, ()> = HashMap::new();
+    let mut seen: HashSet<ObjectId> = HashSet::new();
     let mut buffer = Vec::new();
-    enum Step {
-        Enter(ObjectId),
-        Leave(Found),
-    }
     let mut pending: Vec<Step> = Vec::new();
     for tip in tips {
         pending.push(Step::Enter(*tip));
@@ -111,10 +114,10 @@ fn find(
                 }
                 Step::Enter(id) => id,
             };
-            if known.contains_key(&id) || seen.insert(id, ()).is_some() {
+            if known.contains_key(&id) || !seen.insert(id) {
                 continue;
             }
-            if seen.len() % TELL == 0 {
+            if seen.len().is_multiple_of(TELL) {
                 check(repository, cancel)?;
                 progress(HistoryStep::Finding(seen.len()));
             }
@@ -237,7 +240,7 @@ fn compare(
 }
 
 /// The commits at which a shallow clone ends.
-fn shallow_commits(repository: &Repository) -> std::collections::HashSet<ObjectId> {
+fn shallow_commits(repository: &Repository) -> HashSet<ObjectId> {
     let local = repository.inner.to_thread_local();
     let commits = local.shallow_commits().ok().flatten();
     commits

@@ -201,8 +201,11 @@ mod tests {
                 hash: Some(HashKind::Sha256),
                 hash_limit: 9,
                 leave_out: vec!["x".into()],
+                leave_out_paths: vec!["/y".into()],
             }),
-            &[2, 172, 2, 5, 1, 2, b'/', b'r', 1, 1, 9, 1, 1, b'x'],
+            &[
+                2, 172, 2, 5, 1, 2, b'/', b'r', 1, 1, 9, 1, 1, b'x', 1, 2, b'/', b'y',
+            ],
         );
         golden(
             Request::ReadFile {

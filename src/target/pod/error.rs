@@ -255,7 +255,7 @@ pub enum PodError {
         container: String,
     },
     /// The image has no agent that can be run.
-    #[error("image {image} carries no agent: {message}")]
+    #[error("image {image} carries no agent, {message}")]
     NoAgent {
         /// The image.
         image: String,

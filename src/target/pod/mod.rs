@@ -10,6 +10,7 @@ mod admission;
 pub mod cleanup;
 mod client;
 mod container;
+pub mod declared;
 mod error;
 pub mod examine;
 mod exec;
@@ -18,6 +19,7 @@ mod inject;
 mod push;
 mod resolve;
 mod rung;
+mod witness;
 
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ pub use rung::{Rung, User};
 use self::{
     container::Found,
     inject::{Entry, NotAdded},
+    witness::Witness,
 };
 use super::{Selector, TargetError, list};
 use crate::{
@@ -39,7 +42,7 @@ use crate::{
         container as evidence,
     },
     protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
-    session::Session,
+    session::{RequestError, Session, SessionError},
 };
 
 /// The image of the agent's container when none is asked for. Whoever ships kdbg sets `KDBG_DEFAULT_IMAGE` when
@@ -120,9 +123,33 @@ pub(super) struct Opened {
     pub(super) place: Place,
 }
 
-/// Finds the pods that a selector means, best first, with the container to look at in each. Pods that cannot be looked
-/// at are an error only when there is no other.
-pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFound>, PodError> {
+/// A pod that a name means and that cannot be looked at.
+pub struct PodRefused {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub error: PodError,
+}
+
+impl PodRefused {
+    /// Whether it is no replica any more, so that nobody misses its answer.
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.error,
+            PodError::Refused {
+                refusal: Refusal::Ended { .. } | Refusal::Terminating,
+                ..
+            }
+        )
+    }
+}
+
+/// Finds the pods that a selector means, best first, with the container to look at in each, and those that cannot be
+/// looked at. Without any of the first kind it is an error.
+pub async fn find(
+    options: &PodOptions,
+    selector: &Selector,
+) -> Result<(Vec<PodFound>, Vec<PodRefused>), PodError> {
     let cluster = Cluster::connect(&options.cluster).await?;
     let all_namespaces = options.cluster.all_namespaces;
     let pods = resolve::pods(&cluster, selector, all_namespaces).await?;
@@ -142,7 +169,7 @@ pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFo
         });
     }
     let of = pods.len();
-    let mut first_error = None;
+    let mut refused = Vec::new();
     let mut suitable = Vec::new();
     for pod in pods {
         match container::find(&pod, options.container.as_deref()) {
@@ -155,13 +182,16 @@ pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFo
                 found,
                 of,
             }),
-            Err(error) => first_error = first_error.or(Some(error)),
+            Err(error) => refused.push(PodRefused {
+                name: pod.name_any(),
+                error,
+            }),
         }
     }
-    match first_error {
-        Some(error) if suitable.is_empty() => Err(error),
-        _ => Ok(suitable),
+    if suitable.is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0).error);
     }
+    Ok((suitable, refused))
 }
 
 impl PodFound {
@@ -260,6 +290,8 @@ impl PodFound {
             options.limit,
         )
         .await?;
+        let witness = Witness::new(&self.cluster, &self.pod, &self.found, &name);
+        session.when_lost(witness.testify());
         let place = self.place(rung, image, name, reused);
         let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
@@ -348,8 +380,13 @@ async fn members(session: &Session, place: &Place) -> Result<Vec<Process>, PodEr
     };
     let ourselves = async { Ok(session.request(&Request::Agent)?.head::<Agent>().await?) };
     let all = list(session, ProcessScope::All);
-    let (ourselves, all) = tokio::try_join!(ourselves, all)
-        .map_err(|error: TargetError| not_visible(error.to_string()))?;
+    let (ourselves, all) =
+        tokio::try_join!(ourselves, all).map_err(|error: TargetError| match error {
+            TargetError::Request(RequestError::Session(SessionError::Lost { what })) => {
+                PodError::TargetLost { what }
+            }
+            error => not_visible(error.to_string()),
+        })?;
     let wanted = evidence::Wanted {
         id: place.container_id.parse().ok(),
         pod: Some(&place.uid),

@@ -92,14 +92,11 @@ pub(super) async fn provide(
         }
     };
     let agent = agent_binary::bytes()
-        .map_err(|error| fail(error.to_string()))?
+        .map_err(|error| fail(format!("and this kdbg's cannot be read: {error}")))?
         .ok_or_else(|| fail("and this kdbg carries none".to_owned()))?;
-    let digest: String = Sha256::digest(&agent)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hexadecimal(&Sha256::digest(&agent));
     let bytes = if packed == "gzip" {
-        gzip(&agent).map_err(|error| fail(error.to_string()))?
+        gzip(&agent).map_err(|error| fail(format!("and this kdbg's cannot be packed: {error}")))?
     } else {
         agent
     };
@@ -129,6 +126,16 @@ pub(super) async fn provide(
         tracing::warn!(attempt, broke, "the agent did not get through");
     }
     Err(fail(format!("and carrying it there failed: {broke}")))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -83,11 +83,6 @@ impl Cluster {
         self.name.is_some()
     }
 
-    /// Returns the kubeconfig of whoever runs the tests.
-    pub(crate) fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
-    }
-
     /// Returns a kubeconfig for the same cluster with a token instead.
     pub(crate) fn kubeconfig_with_token(&self, token: &str) -> Result<Value, Failure> {
         let ours =
@@ -110,6 +105,11 @@ impl Cluster {
         self.kubeconfig
             .parent()
             .expect("a kubeconfig is a file in a folder")
+    }
+
+    /// Returns the configuration by which clients find the cluster.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Runs `scripts/cluster --name NAME ARGUMENTS` and returns what it printed.

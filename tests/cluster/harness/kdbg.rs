@@ -1,179 +1,144 @@
-//! kdbg itself, run as a user runs it, and accounts to run it as.
+//! kdbg itself, run in the namespace of a test as a person would run it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
-use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, PostParams};
-use serde_json::{Value, json};
+use kube::config::{Context, Kubeconfig};
+use serde_json::Value;
+use tokio::process::Command;
 
-use super::test::{Test, from_json};
-use super::wait::{Failure, wait_until};
-use super::{Cluster, image_name};
+use super::pod::image_name;
+use super::test::Test;
+use super::wait::{Failure, check};
 
-/// No run takes longer.
-const RUN_LIMIT: Duration = Duration::from_secs(100);
+/// No command takes longer, whatever happens; its own deadlines are shorter.
+const KDBG_LIMIT: Duration = Duration::from_mins(1);
 
-/// How a run of kdbg ended.
+/// What kdbg printed, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    pub(crate) code: i32,
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    pub(crate) took: Duration,
+    what: String,
 }
 
 impl Ran {
-    /// Returns the JSON that was printed.
-    pub(crate) fn json(&self) -> Result<Value, Failure> {
-        serde_json::from_str(&self.stdout)
-            .map_err(|error| Failure::new(format!("no JSON ({error}): {self:?}")))
-    }
-
-    /// Fails when the exit code is another one.
-    pub(crate) fn ended(self, code: i32) -> Result<Self, Failure> {
-        if self.code == code {
-            Ok(self)
-        } else {
-            Err(Failure::new(format!("exit code {code} was due: {self:#?}")))
+    fn of(command: &Command, output: Output, took: Duration) -> Self {
+        let words = command
+            .as_std()
+            .get_args()
+            .map(std::ffi::OsStr::to_string_lossy);
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took,
+            what: words.collect::<Vec<_>>().join(" "),
         }
     }
+
+    /// Fails with all that kdbg said unless it ended with this exit code.
+    pub(crate) fn ended_with(self, code: i32) -> Result<Self, Failure> {
+        check(self.code == Some(code), || {
+            format!("expected exit code {code}: {self}")
+        })?;
+        Ok(self)
+    }
+
+    /// Fails unless kdbg said this on its standard error.
+    pub(crate) fn said(self, text: &str) -> Result<Self, Failure> {
+        check(self.stderr.contains(text), || {
+            format!("expected the message {text:?}: {self}")
+        })?;
+        Ok(self)
+    }
+
+    /// Reads its standard output as JSON.
+    pub(crate) fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_str(&self.stdout)
+            .map_err(|error| Failure::new(format!("no JSON ({error}): {self}")))
+    }
 }
 
-/// An account with a kubeconfig of its own.
-pub(crate) struct Account {
-    folder: tempfile::TempDir,
-    /// The name that the API server gives it.
-    pub(crate) user: String,
-}
-
-impl Account {
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+impl std::fmt::Display for Ran {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "`kdbg {}` ended with {:?} after {:.1?}\n--- stdout\n{}--- stderr\n{}",
+            self.what, self.code, self.took, self.stdout, self.stderr
+        )
     }
 }
 
 impl Test {
-    /// Runs kdbg in the namespace of the test as whoever runs the tests.
+    /// Runs kdbg to its end with the namespace of the test as its default.
     pub(crate) async fn kdbg(&self, arguments: &[&str]) -> Result<Ran, Failure> {
-        self.kdbg_with(self.cluster.kubeconfig(), arguments).await
+        self.run_to_end(self.kdbg_command(arguments)).await
     }
 
-    /// Runs kdbg as an account.
-    pub(crate) async fn kdbg_as(
-        &self,
-        account: &Account,
-        arguments: &[&str],
-    ) -> Result<Ran, Failure> {
-        self.kdbg_with(&account.kubeconfig(), arguments).await
+    /// Runs a command of [`Self::kdbg_command`] to its end.
+    pub(crate) async fn run_to_end(&self, mut command: Command) -> Result<Ran, Failure> {
+        let started = Instant::now();
+        match tokio::time::timeout(KDBG_LIMIT, command.output()).await {
+            Ok(Ok(output)) => Ok(Ran::of(&command, output, started.elapsed())),
+            Ok(Err(error)) => Err(Failure::of("run kdbg")(error)),
+            Err(_) => Err(Failure::new(format!(
+                "{:?} did not end within {} s",
+                command.as_std(),
+                KDBG_LIMIT.as_secs()
+            ))),
+        }
     }
 
-    async fn kdbg_with(&self, kubeconfig: &Path, arguments: &[&str]) -> Result<Ran, Failure> {
-        let image = std::env::var("KDBG_IMAGE").unwrap_or_else(|_| image_name("kdbg-agent:dev"));
-        let running = tokio::process::Command::new(env!("CARGO_BIN_EXE_kdbg"))
+    /// Returns kdbg, ready to be started. It ends with its handle.
+    pub(crate) fn kdbg_command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_kdbg")), arguments)
+    }
+
+    /// Returns another program in the place of kdbg.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
-            .args(["--namespace", &self.namespace])
-            .env("KUBECONFIG", kubeconfig)
-            .env("KDBG_IMAGE", image)
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .env("KDBG_IMAGE", image_name("kdbg-agent:dev"))
+            .env("TZ", "UTC")
+            .env_remove("KDBG_LOG")
             .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(RUN_LIMIT, running)
-            .await
-            .map_err(|_| Failure::new(format!("kdbg {arguments:?} did not end")))?
-            .map_err(Failure::of("run kdbg"))?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
     }
 
-    /// Makes an account that may do nothing yet.
-    pub(crate) async fn account(&self, name: &str) -> Result<Account, Failure> {
-        self.create_object::<ServiceAccount>(json!({"metadata": {"name": name}}))
-            .await?;
-        let request: TokenRequest = from_json(json!({"spec": {"audiences": []}}));
-        let token = self
-            .api::<ServiceAccount>()
-            .create_token_request(name, &PostParams::default(), &request)
-            .await?
-            .status
-            .ok_or_else(|| Failure::new("no token was made"))?
-            .token;
-        let folder = tempfile::tempdir().map_err(Failure::of("make a folder"))?;
-        let account = Account {
-            folder,
-            user: format!("system:serviceaccount:{}:{name}", self.namespace),
-        };
-        let kubeconfig = self.cluster.kubeconfig_with_token(&token)?;
-        std::fs::write(account.kubeconfig(), kubeconfig.to_string())
-            .map_err(Failure::of("write a kubeconfig"))?;
-        Ok(account)
-    }
-
-    /// Creates the Role and RoleBinding that are given, and waits until the API server knows of them.
-    pub(crate) async fn grant(
+    /// Writes a kubeconfig whose namespace is that of the test, and which may act as somebody else.
+    pub(crate) fn write_kubeconfig(
         &self,
-        account: &Account,
-        role: &Value,
-        binding: &Value,
-    ) -> Result<(), Failure> {
-        self.create_object::<Role>(role.clone()).await?;
-        self.create_object::<RoleBinding>(binding.clone()).await?;
-        let rule = &role["rules"][0];
-        let resource = rule["resources"][0].as_str().unwrap_or_default();
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let review: SubjectAccessReview = from_json(json!({"spec": {
-            "user": account.user,
-            "resourceAttributes": {
-                "namespace": self.namespace, "verb": rule["verbs"][0], "group": rule["apiGroups"][0],
-                "resource": resource, "subresource": subresource,
-            },
-        }}));
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        wait_until(
-            &self.cluster,
-            "the role is in force",
-            Duration::from_secs(10),
-            async || {
-                let review = reviews.create(&PostParams::default(), &review).await?;
-                let allowed = review.status.is_some_and(|status| status.allowed);
-                Ok(if allowed {
-                    Ok(())
-                } else {
-                    Err("it is not".to_owned())
-                })
-            },
-        )
-        .await
-    }
-}
-
-impl Cluster {
-    /// Returns what an account has asked of an own cluster, each once: `patch pods/ephemeralcontainers`.
-    pub(crate) fn requests_of(&self, user: &str) -> Result<Vec<String>, Failure> {
-        let log = self.folder().join("log/audit.log");
-        let text = std::fs::read_to_string(&log).map_err(Failure::of("read the audit log"))?;
-        let mut requests: Vec<_> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| event["user"]["username"] == user)
-            .map(|event| {
-                let verb = event["verb"].as_str().unwrap_or_default();
-                let object = &event["objectRef"];
-                match (object["resource"].as_str(), object["subresource"].as_str()) {
-                    (Some(resource), Some(sub)) => format!("{verb} {resource}/{sub}"),
-                    (Some(resource), None) => format!("{verb} {resource}"),
-                    (None, _) => format!("{verb} {}", event["requestURI"].as_str().unwrap_or("?")),
-                }
-            })
-            .collect();
-        requests.sort_unstable();
-        requests.dedup();
-        Ok(requests)
+        name: &str,
+        act_as: Option<&str>,
+    ) -> Result<PathBuf, Failure> {
+        let mut config = Kubeconfig::read_from(self.cluster.kubeconfig())
+            .map_err(Failure::of("read the kubeconfig"))?;
+        let current = config.current_context.clone();
+        for named in &mut config.contexts {
+            if Some(&named.name) == current.as_ref() {
+                named.context.get_or_insert_with(Context::default).namespace =
+                    Some(self.namespace.clone());
+            }
+        }
+        for user in &mut config.auth_infos {
+            if let Some(user) = &mut user.auth_info {
+                user.impersonate = act_as.map(str::to_owned);
+            }
+        }
+        let path = self.folder.path().join(name);
+        // JSON is YAML
+        let text = serde_json::to_string(&config).map_err(Failure::of("write a kubeconfig"))?;
+        std::fs::write(&path, text).map_err(Failure::of("write a kubeconfig"))?;
+        Ok(path)
     }
 }

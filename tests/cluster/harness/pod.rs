@@ -47,6 +47,12 @@ pub(crate) fn image_name(image: &str) -> String {
     format!("{registry}/{image}")
 }
 
+/// Returns an object with the fields of `more` added to it or in place of what stands there.
+pub(crate) fn merged(mut object: Value, more: Value) -> Value {
+    merge(&mut object, more);
+    object
+}
+
 fn merge(target: &mut Value, more: Value) {
     match (target, more) {
         (Value::Object(target), Value::Object(more)) => {

@@ -263,7 +263,7 @@ fn the_commit_in_a_jar_is_checked_against_the_files_beside_it() {
                 .args(["-c", script])
                 .arg(folder.path().join("app.jar"))
                 .arg(id),
-        )
+        );
     };
     for (commit, verdict) in [(4, "fits"), (3, "contradicts")] {
         jar(&story.id(commit));
