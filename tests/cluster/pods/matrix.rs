@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::source::Repository;
@@ -110,7 +111,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
     if let Err(refused) = test
         .api::<Pod>()
         .create(
-            &Default::default(),
+            &PostParams::default(),
             &crate::harness::from_json(target.pod()),
         )
         .await
@@ -318,7 +319,8 @@ fn general(reason: &str, pod: &str) -> String {
         let mut parts = text.split(&prefix);
         let mut general = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            general.push_str(&format!("kdbg-{letter}"));
+            general.push_str("kdbg-");
+            general.push(letter);
             general.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_hexdigit()));
         }
         text = general;
