@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::source::Repository;
@@ -15,7 +16,7 @@ use crate::harness::{
 };
 
 /// The commands, as the table names them.
-const COMMANDS: [&str; 3] = ["env", "diff-src", "snapshot"];
+const COMMANDS: [&str; 4] = ["env", "diff-src", "snapshot", "attach"];
 
 /// A kind of target.
 struct Target {
@@ -101,7 +102,7 @@ impl Target {
 
 /// What became of one kind of target in one namespace.
 struct Row {
-    cells: [String; 3],
+    cells: [String; 4],
     reason: String,
 }
 
@@ -110,7 +111,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
     if let Err(refused) = test
         .api::<Pod>()
         .create(
-            &Default::default(),
+            &PostParams::default(),
             &crate::harness::from_json(target.pod()),
         )
         .await
@@ -127,7 +128,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
         .await?;
     let bundle = test.folder.path().join(target.name);
     let bundle = bundle.to_string_lossy();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 4] = [
         &["env", target.name, "-o", "json"],
         &[
             "diff-src",
@@ -140,13 +141,26 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
             "json",
         ],
         &["snapshot", target.name, "--directory", &bundle],
+        &[
+            "attach",
+            target.name,
+            "-v",
+            "--",
+            "sh",
+            "-c",
+            r#"cat "$TARGET_ROOT/app/server.py""#,
+        ],
     ];
     let mut cells = Vec::new();
     let mut reasons = Vec::new();
     for command in commands {
         let ran = test.kdbg(command).await?;
-        cells.push(cell(&ran, &bundle)?);
-        reasons.push(reason(&ran));
+        if command.first() == Some(&"attach") {
+            cells.push(attached(&ran)?);
+        } else {
+            cells.push(cell(&ran, &bundle)?);
+            reasons.push(reason(&ran));
+        }
     }
     reasons.dedup();
     // a snapshot says in its manifest what it could not read, and the same rights are refused it
@@ -154,7 +168,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
     Ok(Row {
         cells: cells
             .try_into()
-            .map_err(|_| Failure::new("three commands"))?,
+            .map_err(|_| Failure::new("four commands"))?,
         reason,
     })
 }
@@ -187,6 +201,28 @@ fn cell(ran: &Ran, bundle: &str) -> Result<String, Failure> {
             "it should work or say why not: {ran}"
         ))),
     }
+}
+
+/// The rung on which a program beside the target read a file of it, or that it could not.
+fn attached(ran: &Ran) -> Result<String, Failure> {
+    if ran.code != Some(0) {
+        check(
+            ran.stderr.to_lowercase().contains("permission denied"),
+            || format!("no reason is said: {ran}"),
+        )?;
+        return Ok("no".to_owned());
+    }
+    check(
+        ran.stdout == include_str!("../../images/python/server.py"),
+        || format!("another file: {ran}"),
+    )?;
+    let rung = ran
+        .stderr
+        .rsplit_once("kdbg-")
+        .and_then(|(_, name)| name.get(..1));
+    Ok(rung
+        .ok_or_else(|| Failure::new(format!("no container is said: {ran}")))?
+        .to_owned())
 }
 
 /// Why a command had no answer: what the kernel refused the agent, and what admission did.
@@ -233,13 +269,13 @@ async fn every_kind_of_target_at_every_level_is_read_on_the_lowest_rung_or_refus
     }))
     .await;
     let rows = rows.into_inner().expect("no test panics with it");
-    let table = table(&levels, &rows);
+    let table = table(levels, &rows);
     compare(&table).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
+fn table(levels: [Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
     let mut text = String::from(
-        "| namespace | target | env | diff-src | snapshot | |\n|---|---|---|---|---|---|\n",
+        "| namespace | target | env | diff-src | snapshot | attach | |\n|---|---|---|---|---|---|---|\n",
     );
     let mut reasons: Vec<String> = Vec::new();
     for ((level, target), row) in rows {
@@ -256,10 +292,10 @@ fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
                 });
             format!("[{}]", place + 1)
         };
-        let [env, diff, snapshot] = &row.cells;
+        let [env, diff, snapshot, attach] = &row.cells;
         writeln!(
             text,
-            "| {} | {} | {env} | {diff} | {snapshot} | {note} |",
+            "| {} | {} | {env} | {diff} | {snapshot} | {attach} | {note} |",
             levels[*level].name(),
             targets()[*target].title
         )
@@ -279,7 +315,8 @@ fn general(reason: &str, pod: &str) -> String {
         let mut parts = text.split(&prefix);
         let mut general = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            general.push_str(&format!("kdbg-{letter}"));
+            general.push_str("kdbg-");
+            general.push(letter);
             general.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_hexdigit()));
         }
         text = general;
