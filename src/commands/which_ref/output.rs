@@ -210,7 +210,7 @@ impl<'a> Report<'a> {
     /// Whether all that runs is what a compiler has made: the program itself, classes and archives of them.
     fn is_compiled(&self) -> bool {
         let program = self.target.process().executable.known();
-        let program = program.map(|path| without_slash(path));
+        let program = program.map(without_slash);
         let is_compiled = |path: &BString| {
             let ends: [&[u8]; 4] = [b".class", b".jar", b".war", b".so"];
             ends.iter().any(|end| path.ends_with(end)) || program.as_ref() == Some(path)
