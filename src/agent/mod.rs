@@ -6,11 +6,15 @@
 
 mod access;
 mod container;
+mod dial;
 mod environ;
 mod file_system;
+mod http;
 mod identity;
 mod list;
+mod lookup;
 mod net;
+mod network;
 mod open_files;
 mod ourselves;
 mod output;
@@ -18,11 +22,15 @@ mod probe;
 mod proc_file;
 mod processes;
 mod read;
+mod resolver;
 mod rest;
+mod route;
 mod serve;
 mod sockets;
 mod status;
+mod steps;
 mod target;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod view;

@@ -129,6 +129,7 @@ impl From<RequestError> for CommandError {
                     Cause::NoSuchProcess { .. }
                     | Cause::Gone(_)
                     | Cause::Denied(_)
+                    | Cause::ForeignNetwork { .. }
                     | Cause::NotFound => ErrorKind::Unreachable,
                     // A part of the path is a file: there is nothing below it.
                     Cause::Io { errno } if errno == nix::libc::ENOTDIR => ErrorKind::Unreachable,

@@ -6,8 +6,12 @@
 mod capability;
 #[cfg(target_os = "linux")]
 mod folder;
+#[cfg(target_os = "linux")]
+mod tcp;
 
 #[cfg(target_os = "linux")]
 pub use capability::{CapabilitySets, capabilities, set_capabilities};
 #[cfg(target_os = "linux")]
 pub use folder::{NameKind, Names, read_names};
+#[cfg(target_os = "linux")]
+pub use tcp::{TcpInfo, tcp_info, unacknowledged};

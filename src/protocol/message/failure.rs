@@ -92,6 +92,11 @@ pub enum Cause {
     /// The path leads through a link that goes where no name does (`/proc/PID/fd/N`, `/proc/PID/cwd`), or
     /// above a working directory that is outside of the process's root.
     LeadsOutside,
+    /// The process has another network namespace, and the kernel lets this agent not into it.
+    ForeignNetwork {
+        /// `errno`.
+        errno: i32,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -124,6 +129,11 @@ impl fmt::Display for Cause {
             Self::LeadsOutside => {
                 formatter.write_str("it leads outside of the files that the process sees by name")
             }
+            Self::ForeignNetwork { errno } => write!(
+                formatter,
+                "it is not ours, and going there needs CAP_SYS_ADMIN ({})",
+                nix::errno::Errno::from_raw(*errno).desc()
+            ),
         }
     }
 }
@@ -303,6 +313,9 @@ impl Failure {
     pub fn remedies(&self) -> Vec<String> {
         match &self.cause {
             Cause::Denied(denial) => denial.remedies(),
+            Cause::ForeignNetwork { .. } => vec![
+                "run kdbg as root; an answer from another network namespace would not be the process's".to_owned(),
+            ],
             _ => Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ mod agent;
 mod container;
 mod failure;
 mod file;
+mod probe;
 mod process;
 mod socket;
 mod tree;
@@ -21,6 +22,11 @@ pub use agent::{Agent, IdRange, Seccomp};
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use probe::{
+    Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending, Exchange, HostsLine, HttpBody,
+    HttpHead, HttpRequest, Icmp, Libc, LibcKind, LookupRequest, Network, Phase, ProbeRecord, Resolution, ResolverSetup, Route,
+    SearchRule, Source, TcpRequest, TlsSession, TrustStore, Trusted, Via,
+};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use socket::{Address, Protocol, Socket, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
@@ -61,6 +67,12 @@ pub enum Request {
     Sockets(ProcessId),
     /// The agent itself. Head: [`Agent`].
     Agent,
+    /// A connection from where the process stands. Data: `Vec<ProbeRecord>`.
+    Tcp(TcpRequest),
+    /// A name, looked up as the process would. Data: `Vec<ProbeRecord>`.
+    Lookup(LookupRequest),
+    /// One request over HTTP. Data: `Vec<ProbeRecord>`.
+    Http(Box<HttpRequest>),
 }
 
 impl Request {
@@ -77,6 +89,9 @@ impl Request {
             Self::OpenFiles(_) => "list the open files",
             Self::Sockets(_) => "list the sockets",
             Self::Agent => "tell who the agent is",
+            Self::Tcp(_) => "connect",
+            Self::Lookup(_) => "look up a name",
+            Self::Http(_) => "send an HTTP request",
         }
     }
 }
