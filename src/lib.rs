@@ -25,6 +25,8 @@ pub mod extract;
 #[cfg(feature = "client")]
 pub mod git;
 #[cfg(feature = "client")]
+pub mod history;
+#[cfg(feature = "client")]
 pub mod render;
 #[cfg(feature = "client")]
 pub mod session;

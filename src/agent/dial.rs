@@ -104,8 +104,7 @@ fn ask_for_messages(socket: &OwnedFd, is_v6: bool, wanted: bool) {
 type Refused = (Errno, Option<OwnedFd>);
 
 fn start(network: &Network, address: SocketAddr) -> Result<OwnedFd, Refused> {
-    let socket =
-        socket_for(network, address, SockType::Stream).map_err(|errno| (errno, None))?;
+    let socket = socket_for(network, address, SockType::Stream).map_err(|errno| (errno, None))?;
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
         Err(errno) => Err((errno, Some(socket))),
@@ -172,8 +171,7 @@ pub(super) fn icmp(socket: &OwnedFd) -> Option<Icmp> {
             if error.ee_origin == libc::SO_EE_ORIGIN_ICMP =>
         {
             Some(Icmp {
-                from: from
-                    .map(|from| IpAddr::from(from.sin_addr.s_addr.to_ne_bytes())),
+                from: from.map(|from| IpAddr::from(from.sin_addr.s_addr.to_ne_bytes())),
                 is_v6: false,
                 kind: error.ee_type,
                 code: error.ee_code,

@@ -53,6 +53,16 @@ impl Borrowed {
         let (uid, gid) = Denials::with_status(target, Some(status)).ids_that_help()?;
         own.become_like(uid, gid)
     }
+
+    /// The user and group whose ids this thread has.
+    #[expect(
+        clippy::unused_self,
+        reason = "they are this thread's as long as it lives"
+    )]
+    pub(super) fn ids(&self) -> (u32, u32) {
+        let (uid, gid) = file_system_ids();
+        (uid.as_raw(), gid.as_raw())
+    }
 }
 
 impl Drop for Borrowed {

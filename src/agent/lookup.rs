@@ -16,8 +16,7 @@ pub(super) fn answer(request: &LookupRequest, output: &mut dyn Output) -> Answer
     let target = Target::open(request.process)?;
     let network = Network::of(&target)?;
     let files = Files::read(&target)?;
-    let mut setup =
-        resolver::with_servers(files.setup(&target, request.libc), &request.servers);
+    let mut setup = resolver::with_servers(files.setup(&target, request.libc), &request.servers);
     let mut steps = Steps::new(output, None);
     steps.tell(ProbeRecord::Network(network.told()))?;
     steps.tell(ProbeRecord::Resolver(Box::new(setup.clone())))?;
@@ -27,8 +26,7 @@ pub(super) fn answer(request: &LookupRequest, output: &mut dyn Output) -> Answer
         request.kinds.clone()
     };
     let wants_addresses = kinds.iter().all(|kind| [A, AAAA].contains(kind));
-    let asks_servers_only =
-        !request.servers.is_empty() || request.each_server || !wants_addresses;
+    let asks_servers_only = !request.servers.is_empty() || request.each_server || !wants_addresses;
     if asks_servers_only {
         setup.sources = vec![Source::Dns];
     }

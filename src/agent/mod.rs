@@ -2,7 +2,7 @@
 //!
 //! One file a probe. A probe takes a request apart, reads the kernel, and writes its answer to an
 //! [`Output`]; it knows neither frames nor the pipe. The agent never writes to the target's file system,
-//! never stops or signals a process, and exits by itself (see `serve`).
+//! never stops or signals a process that it has not started, and exits by itself (see `serve`).
 
 mod access;
 mod container;
@@ -25,6 +25,7 @@ mod read;
 mod resolver;
 mod rest;
 mod route;
+mod run;
 mod serve;
 mod sockets;
 mod status;
@@ -40,4 +41,5 @@ pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;
 pub use rest::rest;
+pub use run::end_descendants;
 pub use serve::{Ended, serve};

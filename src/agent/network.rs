@@ -14,7 +14,7 @@ use nix::{
 };
 
 use super::{access::Guard, target::Target};
-use crate::protocol::message::{self, Cause, Failure};
+use crate::protocol::message::{self, Capabilities, Cause, Failure};
 
 /// A network namespace to ask from.
 #[derive(Debug)]
@@ -40,10 +40,12 @@ impl Network {
         let network = Self::Other(file);
         match network.within(|| ()) {
             Ok(()) => Ok(network),
-            Err(errno) => {
-                let errno = errno as i32;
-                Err(Failure::new(doing, Cause::ForeignNetwork { errno }))
+            // An answer from another namespace would not be the process's.
+            Err(Errno::EPERM) => {
+                let needed = Cause::Lacks(Capabilities::SYS_ADMIN);
+                Err(Failure::new(doing, needed))
             }
+            Err(errno) => Err(Failure::new(doing, Cause::from(errno))),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Which probe answers which request.
 
 use super::{
-    Answer, Output, environ, http, identity::Borrowed, list, lookup, open_files, ourselves, proc_file,
-    processes, read, sockets, tcp, walk,
+    Answer, Output, environ, http, identity::Borrowed, list, lookup, open_files, ourselves,
+    proc_file, processes, read, sockets, tcp, walk,
 };
-use crate::protocol::message::{ProcessId, Request};
+use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
 /// Answers a request: writes head and content to `output`, and returns the trailer of the stream.
 ///
@@ -16,12 +16,25 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Processes(scope) => processes::answer(*scope, output),
         Request::Environment(process) => environ::answer(*process, output),
         Request::Walk(walk) => walk::answer(walk, output),
-        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), output),
+        Request::ReadFile { process, path } => read::answer(*process, path.as_ref(), None, output),
+        Request::ReadRange {
+            process,
+            path,
+            offset,
+            length,
+        } => read::answer(
+            *process,
+            path.as_ref(),
+            Some(*offset..offset.saturating_add(*length)),
+            output,
+        ),
         Request::List { process, path } => list::answer(*process, path.as_ref(), output),
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
         Request::OpenFiles(process) => open_files::answer(*process, output),
         Request::Sockets(process) => sockets::answer(*process, output),
         Request::Agent => ourselves::answer(output),
+        // It needs both directions of its stream: see `run`.
+        Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
         Request::Tcp(request) => tcp::answer(request, output),
         Request::Lookup(request) => lookup::answer(request, output),
         Request::Http(request) => http::answer(request, output),
@@ -33,6 +46,7 @@ fn process_of(request: &Request) -> Option<ProcessId> {
     match request {
         Request::Environment(process)
         | Request::ReadFile { process, .. }
+        | Request::ReadRange { process, .. }
         | Request::List { process, .. }
         | Request::ProcFile { process, .. }
         | Request::OpenFiles(process)
@@ -41,7 +55,7 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         Request::Tcp(request) => Some(request.process),
         Request::Lookup(request) => Some(request.process),
         Request::Http(request) => Some(request.process),
-        Request::Processes(_) | Request::Agent => None,
+        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The content of one file.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 
 use bstr::BStr;
 use nix::{
@@ -18,8 +18,14 @@ use super::{
 };
 use crate::protocol::message::{Cause, Failure, FileHead, FileKind, FileTail, ProcessId, to_bytes};
 
-/// Sends a file up to the size it had when it was opened: a log that is written to has no other end.
-pub(super) fn answer(process: ProcessId, path: &BStr, output: &mut dyn Output) -> Answer {
+/// Sends a file, or a range of it, up to the size it had when it was opened: a log that is written to has no
+/// other end.
+pub(super) fn answer(
+    process: ProcessId,
+    path: &BStr,
+    range: Option<Range<u64>>,
+    output: &mut dyn Output,
+) -> Answer {
     let target = Target::open(process)?;
     let view = View::open(&target)?;
     let fail = |errno| view.failure("read", path, errno);
@@ -46,13 +52,18 @@ pub(super) fn answer(process: ProcessId, path: &BStr, output: &mut dyn Output) -
         let size = Some(size);
         Content { file, size }
     };
-    let length = content.send(output, &fail)?;
+    let range = range.unwrap_or(0..u64::MAX);
+    let start = range.start;
+    let expected = |size: u64| size.min(range.end).saturating_sub(start);
+    // What begins behind the end is nothing, not less.
+    let length = content.send(&range, output, &fail)?.saturating_sub(start);
 
     let after = stat::fstat(&content.file).map_err(fail)?;
     let tail = FileTail {
         length,
         size: size_of(&after),
-        changed: !is_unchanged(&before, &after) || content.size.is_some_and(|size| length < size),
+        changed: !is_unchanged(&before, &after)
+            || content.size.is_some_and(|size| length < expected(size)),
     };
     Ok(to_bytes(&tail))
 }
@@ -64,12 +75,18 @@ struct Content {
 }
 
 impl Content {
-    /// Sends the content, holes as such, and returns its length. A file that shrinks ends early.
-    fn send(&self, output: &mut dyn Output, fail: &dyn Fn(Errno) -> Failure) -> Result<u64, Stop> {
+    /// Sends a range of the content, holes as such, and returns where it ended. A file that shrinks ends early.
+    fn send(
+        &self,
+        range: &Range<u64>,
+        output: &mut dyn Output,
+        fail: &dyn Fn(Errno) -> Failure,
+    ) -> Result<u64, Stop> {
         let Some(size) = self.size else {
-            return self.send_data(0, u64::MAX, output, fail);
+            return self.send_data(range.start, range.end, output, fail);
         };
-        let mut position = 0;
+        let size = size.min(range.end);
+        let mut position = range.start;
         while position < size {
             let data = self.next_data(position, size).map_err(fail)?;
             if data > position {

@@ -27,9 +27,7 @@ pub(super) fn route_to(address: IpAddr) -> Result<Route, Errno> {
     let answer = match ask(address, 0) {
         Ok(answer) => answer,
         // The kernel answers with the error that a connection would meet: the way is refused, which is a fact.
-        Err(
-            errno @ (Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL),
-        ) => {
+        Err(errno @ (Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)) => {
             return Ok(Route {
                 refused: Some(errno as i32),
                 ..Route::default()
@@ -85,7 +83,11 @@ fn question(address: IpAddr, flags: u32) -> Vec<u8> {
     // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags.
     message.extend([family, bits, 0, 0, 0, 0, 0, 0]);
     message.extend(flags.to_ne_bytes());
-    message.extend(u16::try_from(4 + bytes.len()).unwrap_or_default().to_ne_bytes());
+    message.extend(
+        u16::try_from(4 + bytes.len())
+            .unwrap_or_default()
+            .to_ne_bytes(),
+    );
     message.extend(libc::RTA_DST.to_ne_bytes());
     message.extend(bytes);
     message

@@ -12,7 +12,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -24,10 +24,11 @@ use thiserror::Error;
 use super::{
     output::{Output, Stop},
     probe,
+    run::{self, Channel, Families, Family, Inbox, Message},
 };
 use crate::protocol::{
-    Beat, Decoder, FrameBuffer, FrameError, Hello, HelloError, Kind, Liveness, MAX_PAYLOAD,
-    OutgoingStream, encode,
+    Beat, Decoder, Frame, FrameBuffer, FrameError, Hello, HelloError, Kind, Liveness, MAX_PAYLOAD,
+    OutgoingStream, StreamError, encode,
     message::{Cause, Failure, Request, from_bytes, to_bytes},
 };
 
@@ -56,12 +57,15 @@ pub enum Ended {
     /// The client is not a kdbg of this build.
     #[error("{0}")]
     Stranger(#[from] HelloError),
+    /// A command's input did not arrive as it was sent.
+    #[error("the client's stream is damaged: {0}")]
+    Damaged(#[from] StreamError),
     /// The pipe is broken.
     #[error("the pipe is broken: {0}")]
     Pipe(#[from] io::Error),
 }
 
-/// Talks with one client until it says goodbye.
+/// Talks with one client until it says goodbye. What it had started then has ended too.
 pub fn serve(input: File, output: File) -> Result<(), Ended> {
     let conversation = Arc::new(Conversation {
         pipe: Mutex::new(Pipe {
@@ -71,17 +75,21 @@ pub fn serve(input: File, output: File) -> Result<(), Ended> {
         }),
         streams: Mutex::default(),
         queue: Mutex::default(),
+        families: Families::default(),
     });
     conversation
         .lock_pipe()
         .write(Kind::Hello, 0, &Hello::ours().encode())?;
-    Reader {
+    let reader = Reader {
         input,
         decoder: Decoder::default(),
         liveness: Liveness::new(Instant::now()),
         greeted: false,
-    }
-    .run(&conversation)
+    };
+    let ended = reader.run(&conversation);
+    // Here and not in their own threads: those may wait for a pipe that nobody reads.
+    conversation.families.end();
+    ended
 }
 
 /// The main thread's half.
@@ -158,8 +166,17 @@ impl Reader {
                 }
                 Kind::Ack => drop(conversation.lock_streams().remove(&frame.stream)),
                 Kind::Goodbye => return Ok(true),
+                Kind::Input | Kind::InputEnd | Kind::Resize | Kind::Signal => {
+                    conversation.deliver(&frame)?;
+                }
                 // Pings need no answer; the rest is for the other direction.
-                Kind::Ping | Kind::Head | Kind::Data | Kind::Hole | Kind::End | Kind::Failure => {}
+                Kind::Ping
+                | Kind::Head
+                | Kind::Data
+                | Kind::ErrorData
+                | Kind::Hole
+                | Kind::End
+                | Kind::Failure => {}
             }
         }
         Ok(false)
@@ -172,6 +189,8 @@ struct Conversation {
     /// The streams that the client has not acknowledged yet.
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     queue: Mutex<Queue>,
+    /// What was started for the client and has not ended.
+    families: Families,
 }
 
 #[derive(Default)]
@@ -184,6 +203,8 @@ struct Queue {
 struct Stream {
     books: Mutex<Books>,
     changed: Condvar,
+    /// What the client sends to a command.
+    inbox: Option<Inbox>,
 }
 
 #[derive(Default)]
@@ -199,7 +220,7 @@ struct Pipe {
 }
 
 /// No thread panics while it holds one of these locks: nothing in them can fail half-way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -254,12 +275,31 @@ impl Conversation {
         if let Some(stream) = stream {
             change(&mut lock(&stream.books));
             stream.changed.notify_all();
+            if let Some(inbox) = &stream.inbox {
+                inbox.wake();
+            }
+        }
+    }
+
+    /// Hands something to a running command; one that has ended needs it no more.
+    fn deliver(&self, frame: &Frame<'_>) -> Result<(), StreamError> {
+        let stream = self.lock_streams().get(&frame.stream).map(Arc::clone);
+        match stream.as_ref().and_then(|stream| stream.inbox.as_ref()) {
+            Some(inbox) => inbox.receive(frame),
+            None => Ok(()),
         }
     }
 
     /// Starts a request, or queues it. A refusal is queued too: this thread must not wait for the pipe.
     fn accept(self: &Arc<Self>, number: u32, request: Option<Request>) -> io::Result<()> {
-        let stream = Arc::new(Stream::default());
+        let inbox = match &request {
+            Some(Request::Run(_)) => Some(Inbox::new()?),
+            _ => None,
+        };
+        let stream = Arc::new(Stream {
+            inbox,
+            ..Stream::default()
+        });
         let is_new = self
             .lock_streams()
             .insert(number, Arc::clone(&stream))
@@ -312,9 +352,10 @@ impl Conversation {
                 buffer: &mut buffer,
             };
             let answer = match job {
-                Ok(request) => output
-                    .checkpoint()
-                    .and_then(|()| probe::answer(&request, &mut output)),
+                Ok(request) => output.checkpoint().and_then(|()| match &request {
+                    Request::Run(run) => run::answer(run, &mut output),
+                    other => probe::answer(other, &mut output),
+                }),
                 Err(cause) => Err(Failure::new("answer the request", cause).into()),
             };
             // A pipe that is broken by now shows itself to the main thread too.
@@ -376,6 +417,38 @@ impl StreamOutput<'_> {
             .write(kind, self.number, payload)
             .map_err(|_| Stop::Broken)
     }
+
+    /// Fills a frame and sends it.
+    fn fill_frame(
+        &mut self,
+        kind: Kind,
+        read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<io::Result<usize>, Stop> {
+        // Credit first: a buffer filled now and sent much later would show an older state than its time.
+        drop(self.wait_for(MAX_PAYLOAD)?);
+        let mut buffer = self.buffer.take().unwrap_or_default();
+        let result = read(buffer.payload_mut());
+        if let Ok(count @ 1..) = result {
+            let sent = {
+                lock(&self.stream.books)
+                    .outgoing
+                    .sent(kind, buffer.payload(count));
+                let sealed = buffer.seal(kind, self.number, count);
+                self.conversation.lock_pipe().write_sealed(sealed)
+            };
+            sent.map_err(|_| Stop::Broken)?;
+        }
+        *self.buffer = Some(buffer);
+        Ok(result)
+    }
+
+    /// Every request that is answered through a [`Channel`] has one (see `accept`).
+    fn inbox(&self) -> &Inbox {
+        self.stream
+            .inbox
+            .as_ref()
+            .expect("a stream for a command is made with an inbox")
+    }
 }
 
 impl Output for StreamOutput<'_> {
@@ -395,22 +468,7 @@ impl Output for StreamOutput<'_> {
         &mut self,
         read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> Result<io::Result<usize>, Stop> {
-        // Credit first: a buffer filled now and sent much later would show an older state than its time.
-        drop(self.wait_for(MAX_PAYLOAD)?);
-        let mut buffer = self.buffer.take().unwrap_or_default();
-        let result = read(buffer.payload_mut());
-        if let Ok(count @ 1..) = result {
-            let sent = {
-                lock(&self.stream.books)
-                    .outgoing
-                    .sent(Kind::Data, buffer.payload(count));
-                let sealed = buffer.seal(Kind::Data, self.number, count);
-                self.conversation.lock_pipe().write_sealed(sealed)
-            };
-            sent.map_err(|_| Stop::Broken)?;
-        }
-        *self.buffer = Some(buffer);
-        Ok(result)
+        self.fill_frame(Kind::Data, read)
     }
 
     fn checkpoint(&self) -> Result<(), Stop> {
@@ -419,5 +477,42 @@ impl Output for StreamOutput<'_> {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Channel for StreamOutput<'_> {
+    fn may_fill(&self) -> bool {
+        lock(&self.stream.books).outgoing.may_send(MAX_PAYLOAD)
+    }
+
+    fn fill_errors(
+        &mut self,
+        read: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> Result<io::Result<usize>, Stop> {
+        self.fill_frame(Kind::ErrorData, read)
+    }
+
+    fn wake(&self) -> BorrowedFd<'_> {
+        self.inbox().waker()
+    }
+
+    fn messages(&mut self) -> Result<Vec<Message>, Stop> {
+        let messages = self.inbox().take();
+        self.checkpoint()?;
+        Ok(messages)
+    }
+
+    fn took_input(&mut self, bytes: usize) -> Result<(), Stop> {
+        let Some(credit) = self.inbox().taken(bytes) else {
+            return Ok(());
+        };
+        self.conversation
+            .lock_pipe()
+            .write(Kind::Credit, self.number, &credit.to_le_bytes())
+            .map_err(|_| Stop::Broken)
+    }
+
+    fn started(&mut self, family: &Arc<Family>) {
+        self.conversation.families.add(family);
     }
 }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use kdbg::{
-    agent::{Ended, digest, rest, serve},
+    agent::{Ended, digest, end_descendants, rest, serve},
     protocol::{Hello, VERSION},
 };
 
@@ -48,7 +48,11 @@ fn converse() -> Result<(), Ended> {
     // Of their own, without the buffering and the locks of std's handles.
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    serve(input, output)
+    // What a command leaves behind becomes ours, not the child of the target's process 1, and ends with us.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let ended = serve(input, output);
+    end_descendants();
+    ended
 }
 
 fn seconds(text: &OsString) -> Option<Duration> {

@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand};
 
 use super::args::Global;
 use crate::commands::{
-    cat::CatArgs, completions::CompletionsArgs, diff_src::DiffSrcArgs, env::EnvArgs, ls::LsArgs,
-    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
+    attach::AttachArgs, cat::CatArgs, completions::CompletionsArgs, curl::CurlArgs,
+    diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, dig::DigArgs, env::EnvArgs, ls::LsArgs,
+    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
+    which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -30,10 +32,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open a shell beside the target, or run a command there
+    Attach(AttachArgs),
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
     /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has
     DiffSrc(DiffSrcArgs),
+    /// Compare two targets: image, executable, running files and environment
+    DiffPod(DiffPodArgs),
+    /// Find the commit that runs, among all branches, tags and pull requests
+    WhichRef(WhichRefArgs),
     /// Print the environment that a process was started with
     Env(EnvArgs),
     /// List a folder of the target, as its process sees it
@@ -44,6 +52,12 @@ pub enum Command {
     Pull(PullArgs),
     /// Copy all that can be read of the target into one bundle, to look at later
     Snapshot(SnapshotArgs),
+    /// Send an HTTP request from where the target stands, each phase timed
+    Curl(CurlArgs),
+    /// Look up a name as the target does, question by question
+    Dig(DigArgs),
+    /// Connect from where the target stands, and say what answers
+    Tcp(TcpArgs),
     /// Print what a shell needs to complete kdbg's command lines
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder

@@ -129,8 +129,9 @@ impl From<RequestError> for CommandError {
                     Cause::NoSuchProcess { .. }
                     | Cause::Gone(_)
                     | Cause::Denied(_)
-                    | Cause::ForeignNetwork { .. }
-                    | Cause::NotFound => ErrorKind::Unreachable,
+                    | Cause::NotFound
+                    | Cause::NoShell
+                    | Cause::Lacks(_) => ErrorKind::Unreachable,
                     // A part of the path is a file: there is nothing below it.
                     Cause::Io { errno } if errno == nix::libc::ENOTDIR => ErrorKind::Unreachable,
                     Cause::NotAFolder(_) | Cause::NotAFile(_) | Cause::LinkLoop => ErrorKind::Usage,
@@ -138,6 +139,9 @@ impl From<RequestError> for CommandError {
                     _ => ErrorKind::Incomplete,
                 };
                 (kind, failure.remedies())
+            }
+            RequestError::Session(session @ SessionError::Lost { .. }) => {
+                (ErrorKind::Unreachable, session_hints(session))
             }
             RequestError::Session(session) => (ErrorKind::Broken, session_hints(session)),
             RequestError::Unreadable => (ErrorKind::Broken, Vec::new()),
@@ -153,6 +157,9 @@ fn session_hints(error: &SessionError) -> Vec<String> {
     match error {
         SessionError::Closed => {
             vec!["run the command again with `-vv` to see what the agent did".to_owned()]
+        }
+        SessionError::Lost { .. } => {
+            vec!["run the command again: it gets another agent".to_owned()]
         }
         _ => Vec::new(),
     }

@@ -19,6 +19,8 @@ pub enum ExitStatus {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// The code of a command that was run for the user.
+    Command(u8),
 }
 
 impl ExitStatus {
@@ -33,6 +35,7 @@ impl ExitStatus {
             Self::Broken => 5,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::Command(code) => code,
         }
     }
 

@@ -7,6 +7,8 @@ pub mod error;
 pub mod exit;
 pub mod printer;
 pub mod progress;
+pub mod signals;
+pub mod terminal;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     match command {
+        Command::Attach(args) => commands::attach::run(args, printer).await,
         Command::Ps(args) => commands::ps::run(args, printer).await,
         Command::Env(args) => commands::env::run(args, printer).await,
         Command::Ls(args) => commands::ls::run(args, printer).await,
@@ -72,12 +75,17 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Pull(args) => commands::pull::run(args, printer).await,
         Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
         Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
+        Command::DiffPod(args) => commands::diff_pod::run(args, printer).await,
+        Command::WhichRef(args) => commands::which_ref::run(args, printer).await,
         Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),
+        Command::Curl(args) => commands::curl::run(args, printer).await,
+        Command::Dig(args) => commands::dig::run(args, printer).await,
+        Command::Tcp(args) => commands::tcp::run(args, printer).await,
         Command::Man(args) => commands::man::run(&args, Cli::command(), printer),
     }
 }
 
-/// Resolves when the user, or whoever runs this program, wants it to stop. Runs beside the command: that may be
+/// Resolves when the user, or whoever runs this program, wants it to stop, unless the command has claimed that. Runs beside the command: that may be
 /// stuck in a write to a pipe that nobody reads, and is then ended from here.
 #[expect(clippy::exit, reason = "the command is stuck and will not return")]
 async fn interrupted() -> ExitStatus {
@@ -87,12 +95,18 @@ async fn interrupted() -> ExitStatus {
     ) else {
         return std::future::pending().await;
     };
-    let status = tokio::select! {
-        _ = interrupt.recv() => ExitStatus::Interrupted,
-        _ = terminate.recv() => ExitStatus::Terminated,
+    let status = loop {
+        let status = tokio::select! {
+            _ = interrupt.recv() => ExitStatus::Interrupted,
+            _ = terminate.recv() => ExitStatus::Terminated,
+        };
+        if !signals::are_claimed() {
+            break status;
+        }
     };
     std::thread::spawn(move || {
         std::thread::sleep(2 * SHUTDOWN_LIMIT);
+        terminal::restore();
         std::process::exit(status.code().into());
     });
     status

@@ -67,7 +67,7 @@ async fn copy(
         match piece {
             Piece::Data(bytes) => stdout.data(bytes).await?,
             Piece::Hole(length) => stdout.hole(length).await?,
-            Piece::Head(_) => return Err(RequestError::Unreadable.into()),
+            Piece::Head(_) | Piece::ErrorData(_) => return Err(RequestError::Unreadable.into()),
         }
     }
     Ok(reply.trailer()?)

@@ -107,6 +107,9 @@ async fn ask(
     look: &impl AsyncFn(Target, &mut Printer) -> Result<ExitStatus, CommandError>,
 ) -> Result<Answer, CommandError> {
     let target = candidate.open(wanted).await?;
+    if let Place::Pod(place) = &target.place {
+        super::say_limits(target.process(), place, &printer);
+    }
     let own = own_words(&target);
     let pod = target.to_string();
     let status = look(target, &mut printer).await?;
@@ -128,14 +131,14 @@ async fn ask(
     })
 }
 
-fn put_aside(bytes: &[u8], own: &[String]) -> Vec<u8> {
+pub(super) fn put_aside(bytes: &[u8], own: &[String]) -> Vec<u8> {
     own.iter().fold(bytes.to_vec(), |bytes, word| {
         bytes.replace(word, "\u{0}own\u{0}")
     })
 }
 
 /// What is every pod's own: its name, which is also its host name, its uid, its address, and its container's id.
-fn own_words(target: &Target) -> Vec<String> {
+pub(super) fn own_words(target: &Target) -> Vec<String> {
     match &target.place {
         Place::Machine(_) => Vec::new(),
         Place::Pod(place) => [

@@ -96,7 +96,7 @@ pub(super) async fn fetch(
                 add_zeros(&mut digest, length).await;
                 writer.hole(length)?;
             }
-            Piece::Head(_) => return Err(RequestError::Unreadable.into()),
+            Piece::Head(_) | Piece::ErrorData(_) => return Err(RequestError::Unreadable.into()),
         }
     }
     let tail: FileTail = reply.trailer()?;

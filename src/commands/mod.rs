@@ -7,24 +7,35 @@ use bstr::BString;
 use crate::{
     cli::{args::TargetArgs, error::CommandError, printer::Printer},
     evidence::choice::Reason,
+    protocol::message::{Process, Reading},
     render::safe,
-    target::{Place, Target},
+    target::{Place, Target, pod},
 };
 
+pub mod attach;
 pub mod cat;
 pub mod completions;
+pub mod curl;
+pub mod diff_pod;
 pub mod diff_src;
+pub mod dig;
 pub mod env;
+mod facts;
 mod fan_out;
 mod fetch;
 pub mod ls;
 pub mod man;
+mod probe;
 pub mod ps;
 pub mod pull;
+mod repository;
+mod running;
 pub mod snapshot;
 mod store;
 mod subject;
+pub mod tcp;
 mod tree;
+pub mod which_ref;
 
 /// A path of the target, as it was typed.
 fn target_path(path: OsString) -> BString {
@@ -73,15 +84,28 @@ fn say_choice(target: &Target, printer: &Printer) {
                 "looking at pod {}{of}, container {}, process {pid} ({name}): {because}",
                 place.pod, place.container
             ));
-            if let Some((image, reason)) = &place.missing_image {
-                printer.warning(&format!(
-                    "the node cannot get image {image}, so the agent runs in {}, which it has ({reason})",
-                    place.agent_image
-                ));
-            }
-            for (rung, message) in &place.refused {
-                tracing::info!(%rung, message, "admission refused the agent these rights");
-            }
+            say_limits(&target.choice.process, place, printer);
+        }
+    }
+}
+
+/// Says what the agent did not get, where that matters to the user.
+fn say_limits(process: &Process, place: &pod::Place, printer: &Printer) {
+    if let Some((image, reason)) = &place.missing_image {
+        printer.warning(&format!(
+            "the node cannot get image {image}, so the agent runs in {}, which it has ({reason})",
+            place.agent_image
+        ));
+    }
+    let is_closed = matches!(process.folder, Reading::Unavailable(_));
+    for (rung, message) in &place.refused {
+        if is_closed {
+            printer.warning(&format!(
+                "the agent is {}; admission does not let it be {rung}, which may see more: {message}",
+                place.rung
+            ));
+        } else {
+            tracing::info!(%rung, message, "admission refused the agent these rights");
         }
     }
 }

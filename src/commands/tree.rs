@@ -100,6 +100,7 @@ pub(super) async fn walk(
         hash: None,
         hash_limit: 0,
         leave_out,
+        leave_out_paths: Vec::new(),
     }))?;
     loop {
         let records = match reply.batch().await {

@@ -27,6 +27,7 @@ mod quote;
 mod script;
 mod search;
 mod select;
+pub mod similarity;
 mod sliders;
 mod stat;
 
@@ -44,6 +45,17 @@ pub struct Change {
     pub old: Option<Blob>,
     /// What runs.
     pub new: Option<Blob>,
+    /// Where the reference has it, when that is another path.
+    pub origin: Option<Origin>,
+}
+
+/// The path that a file was renamed from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its path in the reference.
+    pub path: BString,
+    /// How alike the contents are, in percent, as [`similarity`] counts.
+    pub similarity: u8,
 }
 
 /// One version of a file, a link or a submodule.
@@ -80,10 +92,12 @@ pub enum Status {
     Modified,
     /// One is a file, the other a link or a submodule.
     TypeChanged,
+    /// The reference has it at another path.
+    Renamed,
 }
 
 impl Status {
-    /// git's letter: `A`, `D`, `M` or `T`.
+    /// git's letter: `A`, `D`, `M`, `T` or `R`.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {
@@ -91,6 +105,7 @@ impl Status {
             Self::Deleted => 'D',
             Self::Modified => 'M',
             Self::TypeChanged => 'T',
+            Self::Renamed => 'R',
         }
     }
 }
@@ -103,6 +118,7 @@ impl Change {
             (None, None) => None,
             (None, Some(_)) => Some(Status::Added),
             (Some(_), None) => Some(Status::Deleted),
+            (Some(_), Some(_)) if self.origin.is_some() => Some(Status::Renamed),
             (Some(old), Some(new)) if !old.mode.same_type(new.mode) => Some(Status::TypeChanged),
             (Some(old), Some(new)) => {
                 (old.mode != new.mode || old.id != new.id).then_some(Status::Modified)
@@ -177,6 +193,7 @@ mod tests {
             path: "x".into(),
             old: old.map(blob),
             new: new.map(blob),
+            origin: None,
         };
         change.status().map(Status::letter)
     }
@@ -200,6 +217,7 @@ mod tests {
             path: path.into(),
             old: None,
             new: None,
+            origin: None,
         });
         sort(&mut changes);
         let paths = changes.map(|change| change.path.to_string());

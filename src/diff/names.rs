@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice as _};
 
 use super::{Change, Status, Terminator, quoted};
 
@@ -14,13 +14,21 @@ pub fn write_name_status(
     changes: &[Change],
     terminator: Terminator,
 ) -> io::Result<()> {
-    for (path, status) in changed(changes) {
-        let between = match terminator {
-            Terminator::LineFeed => '\t',
-            Terminator::Nul => '\0',
-        };
-        write!(out, "{}{between}", status.letter())?;
-        write_path(out, path, terminator)?;
+    let between = match terminator {
+        Terminator::LineFeed => '\t',
+        Terminator::Nul => '\0',
+    };
+    for (change, status) in changed(changes) {
+        write!(out, "{}", status.letter())?;
+        if let Some(origin) = change.origin.as_ref().filter(|_| status == Status::Renamed) {
+            write!(out, "{:03}{between}", origin.similarity)?;
+            match terminator {
+                Terminator::LineFeed => out.write_all(&quoted(&origin.path))?,
+                Terminator::Nul => out.write_all(&origin.path)?,
+            }
+        }
+        write!(out, "{between}")?;
+        write_path(out, change.path.as_ref(), terminator)?;
     }
     Ok(())
 }
@@ -31,13 +39,55 @@ pub fn write_name_only(
     changes: &[Change],
     terminator: Terminator,
 ) -> io::Result<()> {
-    changed(changes).try_for_each(|(path, _)| write_path(out, path, terminator))
+    changed(changes).try_for_each(|(change, _)| write_path(out, change.path.as_ref(), terminator))
 }
 
-fn changed(changes: &[Change]) -> impl Iterator<Item = (&BStr, Status)> {
+fn changed(changes: &[Change]) -> impl Iterator<Item = (&Change, Status)> {
     changes
         .iter()
-        .filter_map(|change| Some((change.path.as_ref(), change.status()?)))
+        .filter_map(|change| Some((change, change.status()?)))
+}
+
+/// Both paths of a rename in one, as `--stat` prints them: what they share stands round braces.
+pub(super) fn renamed(old: &[u8], new: &[u8]) -> Vec<u8> {
+    let (quoted_old, quoted_new) = (quoted(old), quoted(new));
+    if *quoted_old != *old || *quoted_new != *new {
+        return [&*quoted_old, b" => ", &*quoted_new].concat();
+    }
+    let common = old.iter().zip(new).take_while(|(old, new)| old == new);
+    let front = old
+        .get(..common.count())
+        .and_then(|common| common.rfind_byte(b'/'))
+        .map_or(0, |slash| slash + 1);
+    // The slash in front of what differs may be the one behind it too: `a/{b => }/c`.
+    let at_least = front.saturating_sub(1);
+    let most = old.len().min(new.len()).saturating_sub(at_least);
+    let mut back = 0;
+    for length in 1..=most {
+        let (left, right) = (old.get(old.len() - length), new.get(new.len() - length));
+        if left != right {
+            break;
+        }
+        if left == Some(&b'/') {
+            back = length;
+        }
+    }
+    let middle = |path: &[u8]| {
+        let end = path.len().saturating_sub(back).max(front);
+        path.get(front..end).unwrap_or_default().to_vec()
+    };
+    let between = [middle(old), b" => ".to_vec(), middle(new)].concat();
+    if front + back == 0 {
+        return between;
+    }
+    [
+        old.get(..front).unwrap_or_default(),
+        b"{",
+        &between,
+        b"}",
+        old.get(old.len() - back..).unwrap_or_default(),
+    ]
+    .concat()
 }
 
 /// Writes a path with its terminator, quoted where git quotes it.
@@ -70,6 +120,7 @@ mod tests {
             path: path.into(),
             old: None,
             new: Some(blob.clone()),
+            origin: None,
         })
     }
 
@@ -81,6 +132,23 @@ mod tests {
         out.clear();
         write_name_only(&mut out, &changes(), Terminator::Nul).unwrap();
         assert_eq!(out, b"a b\0t\tx\0");
+    }
+
+    #[test]
+    fn the_paths_of_a_rename_share_what_they_have_in_common() {
+        // As `git diff -M --stat` prints them.
+        for (old, new, expected) in [
+            ("a", "b", "a => b"),
+            ("dir/a", "dir/b", "dir/{a => b}"),
+            ("a/x", "b/x", "{a => b}/x"),
+            ("p/a/x", "p/b/x", "p/{a => b}/x"),
+            ("p/a/x", "p/x", "p/{a => }/x"),
+            ("p/x", "p/a/x", "p/{ => a}/x"),
+            ("\t", "b", "\"\\t\" => b"),
+        ] {
+            let shown = renamed(old.as_bytes(), new.as_bytes());
+            assert_eq!(String::from_utf8(shown).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -6,9 +6,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::hunks::{Hunk, hunks};
 use super::lines::Lines;
-use super::quote::quoted_behind;
+use super::quote::{quoted, quoted_behind};
 use super::script::edits;
-use super::{Blob, Change, Limits, Status, binary};
+use super::{Blob, Change, Limits, Origin, Status, binary};
 use crate::object::{FileMode, ObjectId};
 
 /// How a patch is written.
@@ -64,10 +64,10 @@ pub fn write_patch(
             None => {}
             // git patches a path of another type by taking the old one away first.
             Some(Status::TypeChanged) => {
-                writer.file(&change.path, old, None)?;
-                writer.file(&change.path, None, new)?;
+                writer.file(&change.path, None, old, None)?;
+                writer.file(&change.path, None, None, new)?;
             }
-            Some(_) => writer.file(&change.path, old, new)?,
+            Some(_) => writer.file(&change.path, change.origin.as_ref(), old, new)?,
         }
     }
     writer.out.flush()
@@ -79,6 +79,11 @@ pub(super) fn is_binary(blob: &Blob, limits: &Limits) -> bool {
     const LOOKED_AT: usize = 8000;
     let start = blob.content.get(..LOOKED_AT).unwrap_or(&blob.content);
     blob.mode != FileMode::Gitlink && (blob.content.len() > limits.big_file || start.contains(&0))
+}
+
+/// The path of the old side.
+fn old_path<'a>(path: &'a [u8], origin: Option<&'a Origin>) -> &'a [u8] {
+    origin.map_or(path, |origin| origin.path.as_slice())
 }
 
 /// What a piece of a patch is; its colour follows from it alone.
@@ -107,15 +112,24 @@ struct PatchWriter<'o, W: Write> {
 }
 
 impl<W: Write> PatchWriter<'_, W> {
-    fn file(&mut self, path: &[u8], old: Option<&Blob>, new: Option<&Blob>) -> io::Result<()> {
-        self.header(path, old, new)?;
+    fn file(
+        &mut self,
+        path: &[u8],
+        origin: Option<&Origin>,
+        old: Option<&Blob>,
+        new: Option<&Blob>,
+    ) -> io::Result<()> {
+        self.header(path, origin, old, new)?;
         let (old_content, new_content) = (content(old), content(new));
         if let (Some(old), Some(new)) = (old, new)
             && old.id == new.id
         {
             return Ok(());
         }
-        let old_name = old.map_or_else(|| b"/dev/null".to_vec(), |_| quoted_behind(b"a/", path));
+        let old_name = old.map_or_else(
+            || b"/dev/null".to_vec(),
+            |_| quoted_behind(b"a/", old_path(path, origin)),
+        );
         let new_name = new.map_or_else(|| b"/dev/null".to_vec(), |_| quoted_behind(b"b/", path));
         if self.is_binary(old, new) {
             if self.options.binary {
@@ -133,10 +147,16 @@ impl<W: Write> PatchWriter<'_, W> {
             .any(|blob| is_binary(blob, &self.options.limits))
     }
 
-    fn header(&mut self, path: &[u8], old: Option<&Blob>, new: Option<&Blob>) -> io::Result<()> {
+    fn header(
+        &mut self,
+        path: &[u8],
+        origin: Option<&Origin>,
+        old: Option<&Blob>,
+        new: Option<&Blob>,
+    ) -> io::Result<()> {
         let names = [
             b"diff --git ",
-            quoted_behind(b"a/", path).as_slice(),
+            quoted_behind(b"a/", old_path(path, origin)).as_slice(),
             b" ",
             quoted_behind(b"b/", path).as_slice(),
         ]
@@ -150,6 +170,11 @@ impl<W: Write> PatchWriter<'_, W> {
                 self.meta_mode("new mode", new.mode)?;
             }
             _ => {}
+        }
+        if let Some(origin) = origin {
+            self.meta(format!("similarity index {}%", origin.similarity).as_bytes())?;
+            self.meta(&[b"rename from ", &*quoted(&origin.path)].concat())?;
+            self.meta(&[b"rename to ", &*quoted(path)].concat())?;
         }
         let Some(kind) = old.or(new).map(|blob| blob.id.kind()) else {
             return Ok(());
@@ -341,7 +366,12 @@ mod tests {
 
     fn change(path: &str, old: Option<Blob>, new: Option<Blob>) -> Change {
         let path = path.into();
-        Change { path, old, new }
+        Change {
+            path,
+            old,
+            new,
+            origin: None,
+        }
     }
 
     fn patch(change: Change, options: &PatchOptions) -> String {

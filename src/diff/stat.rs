@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use bstr::BString;
 
 use super::lines::Lines;
-use super::names::write_path;
+use super::names::{renamed, write_path};
 use super::patch::{content, is_binary};
 use super::{Blob, Change, Limits, Status, Terminator, quoted, script};
 
@@ -20,6 +20,8 @@ pub struct FileCount {
     pub status: Status,
     /// How much of it.
     pub counts: Counts,
+    /// The path in the reference, when that is another.
+    pub origin: Option<BString>,
 }
 
 /// The amount of a change.
@@ -77,7 +79,16 @@ impl FileCount {
             path: change.path.clone(),
             status: change.status()?,
             counts,
+            origin: change.origin.as_ref().map(|origin| origin.path.clone()),
         })
+    }
+
+    /// The path as it is printed for people; both paths of a rename.
+    fn name(&self) -> Vec<u8> {
+        match &self.origin {
+            Some(origin) => renamed(origin, &self.path),
+            None => quoted(&self.path).into_owned(),
+        }
     }
 
     /// Counts all changes that have a difference, in their order.
@@ -108,7 +119,16 @@ pub fn write_numstat(
             Counts::Text { added, deleted } => write!(out, "{added}\t{deleted}\t")?,
             Counts::Binary { .. } => write!(out, "-\t-\t")?,
         }
-        write_path(out, file.path.as_ref(), terminator)?;
+        match (&file.origin, terminator) {
+            (None, _) => write_path(out, file.path.as_ref(), terminator)?,
+            (Some(origin), Terminator::Nul) => {
+                out.write_all(&[b"\0", origin.as_slice(), b"\0", &file.path, b"\0"].concat())?;
+            }
+            (Some(_), Terminator::LineFeed) => {
+                out.write_all(&file.name())?;
+                out.write_all(b"\n")?;
+            }
+        }
     }
     Ok(())
 }
@@ -136,8 +156,8 @@ pub fn write_shortstat(out: &mut dyn Write, files: &[FileCount]) -> io::Result<(
 
 /// Writes a line with a graph for each file, at most `width` columns wide where git keeps to it, and the totals.
 pub fn write_stat(out: &mut dyn Write, files: &[FileCount], width: usize) -> io::Result<()> {
-    let names: Vec<_> = files.iter().map(|file| quoted(&file.path)).collect();
-    let layout = Layout::of(files, names.iter().map(|name| name.len()), width);
+    let names: Vec<_> = files.iter().map(FileCount::name).collect();
+    let layout = Layout::of(files, names.iter().map(Vec::len), width);
     for (file, name) in files.iter().zip(&names) {
         let (ellipsis, name) = shortened(name, layout.name);
         out.write_all(b" ")?;
@@ -282,6 +302,7 @@ mod tests {
             path: path.into(),
             status: Status::Modified,
             counts,
+            origin: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice as _};
 
-use super::mapping;
+use super::mapping::{self, Mapping};
 use crate::object::{FileMode, ObjectId};
 
 /// One side of a difference.
@@ -16,15 +16,18 @@ pub struct Version {
     pub id: ObjectId,
 }
 
-/// A running file, under the root that it was found in.
+/// A running file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningFile {
-    /// The root's position.
-    pub root: u32,
-    /// Its path, relative to the root.
+    /// Its path, as the process sees it: absolute.
     pub path: BString,
     /// What it is.
     pub version: Version,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When its content was last changed, or it itself (its name, owner, mode), whichever is later: nanoseconds
+    /// since 1970.
+    pub changed: i64,
 }
 
 /// A file of the reference tree.
@@ -45,18 +48,14 @@ pub struct Difference {
     pub reference: Option<Version>,
     /// What runs.
     pub running: Option<RunningFile>,
+    /// Where the reference has it, when that is another path.
+    pub origin: Option<Origin>,
 }
 
-/// A root with the folder of the repository that it is, and within the root the folder that counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pairing {
-    /// The root's position.
-    pub root: u32,
-    /// The running folder, relative to the root.
-    pub running: BString,
-    /// The folder of the repository.
-    pub repository: BString,
-}
+pub use crate::diff::Origin;
+
+/// A moment after which nothing was changed.
+pub const NEVER: i64 = i64::MAX;
 
 /// The outcome of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,124 +64,248 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Files that are the same on both sides.
     pub equal: usize,
-    /// Running files outside of every pairing, which were not compared.
-    pub outside: usize,
-    /// Running paths that stand in the place of an unreadable one, see [`compare`].
+    /// Of those, the ones that were changed later than they should: path and running file.
+    pub equal_but_late: Vec<(BString, RunningFile)>,
+    /// Running files outside of every mapping, which were not compared.
+    pub outside: Vec<RunningFile>,
+    /// A second running file for a path of the reference, which is not the same.
+    pub copies: Vec<(BString, RunningFile)>,
+    /// Reference paths that stand in the place of an unreadable running one, see [`compare`].
     pub hidden: usize,
     /// Submodules of the reference, whose content is in another repository.
     pub submodules: Vec<BString>,
+    /// Running files below a submodule.
+    pub in_submodules: Vec<RunningFile>,
+    /// How many of the running files below each mapping are the same as in the reference.
+    pub coverage: Vec<Coverage>,
+}
+
+/// What a mapping explains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Running files that are equal.
+    pub equal: usize,
+    /// Running files that belong to it.
+    pub of: usize,
 }
 
 /// Compares the trees.
 ///
-/// `unreadable` are repository paths (folders or files) whose running side could not be read: what the
-/// reference has there is neither deleted nor equal, so it is left out and counted as hidden.
+/// `unreadable` are running paths (folders or files) that could not be read: what the reference has there is
+/// neither deleted nor equal, so it is left out and counted as hidden. What was changed after `late` (nanoseconds
+/// since 1970) is told even when it is equal.
 pub fn compare(
     running: Vec<RunningFile>,
     reference: &[ReferenceFile],
-    pairings: &[Pairing],
+    mappings: &[Mapping],
     unreadable: &[BString],
+    late: i64,
 ) -> Comparison {
-    let mut comparison = Comparison::default();
-    let mut missing: HashMap<&BStr, Version> = HashMap::with_capacity(reference.len());
-    for file in reference {
-        let path: &BStr = file.path.as_ref();
-        if !pairings
-            .iter()
-            .any(|pairing| mapping::strip(path, pairing.repository.as_ref()).is_some())
-        {
-            continue;
-        }
-        if file.version.mode == FileMode::Gitlink {
-            comparison.submodules.push(file.path.clone());
-        } else if is_in_any(path, unreadable) {
-            comparison.hidden += 1;
-        } else {
-            missing.insert(path, file.version);
-        }
-    }
+    let mut matching = Matching::new(reference, mappings, unreadable);
+    let mut claims: Vec<Claim> = Vec::new();
     for file in running {
-        let Some(path) = repository_path(&file, pairings) else {
-            comparison.outside += 1;
-            continue;
+        matching.place(file, &mut claims);
+    }
+    matching.settle(claims, late)
+}
+
+/// A running file with the path that it belongs to.
+struct Claim {
+    path: BString,
+    mapping: usize,
+    file: RunningFile,
+}
+
+struct Matching<'a> {
+    mappings: &'a [Mapping],
+    /// What the reference has below the mappings.
+    wanted: HashMap<&'a BStr, Version>,
+    outcome: Comparison,
+}
+
+impl<'a> Matching<'a> {
+    fn new(
+        reference: &'a [ReferenceFile],
+        mappings: &'a [Mapping],
+        unreadable: &[BString],
+    ) -> Self {
+        let unreadable: Vec<BString> = unreadable
+            .iter()
+            .flat_map(|path| {
+                mappings
+                    .iter()
+                    .filter_map(move |mapping| mapping.repository_path(path.as_ref()))
+            })
+            .collect();
+        let mut outcome = Comparison {
+            coverage: vec![Coverage::default(); mappings.len()],
+            ..Comparison::default()
         };
-        match missing.remove(path.as_bstr()) {
-            Some(version) if version == file.version => comparison.equal += 1,
-            None if is_in_any(path.as_bstr(), &comparison.submodules) => {}
-            version => comparison.differences.push(Difference {
-                path,
-                reference: version,
-                running: Some(file),
-            }),
+        let mut wanted = HashMap::with_capacity(reference.len());
+        for file in reference {
+            let path: &BStr = file.path.as_ref();
+            if !mappings
+                .iter()
+                .any(|mapping| mapping::strip(path, mapping.repository.as_ref()).is_some())
+            {
+                continue;
+            }
+            if file.version.mode == FileMode::Gitlink {
+                outcome.submodules.push(file.path.clone());
+            } else if is_in_any(path, &unreadable) {
+                outcome.hidden += 1;
+            } else {
+                wanted.insert(path, file.version);
+            }
+        }
+        Self {
+            mappings,
+            wanted,
+            outcome,
         }
     }
-    let deleted = missing.into_iter().map(|(path, version)| Difference {
-        path: path.to_owned(),
-        reference: Some(version),
-        running: None,
-    });
-    comparison.differences.extend(deleted);
-    comparison
-        .differences
-        .sort_by(|left, right| left.path.cmp(&right.path));
-    comparison
+
+    /// Finds where a running file belongs. Of several places the one counts that the reference has, those of inner
+    /// folders and of heavier mappings first; equal content decides only where the first place is vacant.
+    fn place(&mut self, file: RunningFile, claims: &mut Vec<Claim>) {
+        let mut places: Vec<(usize, usize, BString)> = self
+            .mappings
+            .iter()
+            .enumerate()
+            .filter_map(|(index, mapping)| {
+                let path = mapping.repository_path(file.path.as_ref())?;
+                Some((index, mapping.running.len(), path))
+            })
+            .collect();
+        places.sort_by_key(|(index, length, _)| (std::cmp::Reverse(*length), *index));
+        let known = places
+            .iter()
+            .find(|(_, _, path)| self.wanted.contains_key(path.as_bstr()));
+        let Some((mapping, _, path)) = known.or(places.first()).cloned() else {
+            self.outcome.outside.push(file);
+            return;
+        };
+        if is_in_any(path.as_ref(), &self.outcome.submodules) {
+            self.outcome.in_submodules.push(file);
+            return;
+        }
+        claims.push(Claim {
+            path,
+            mapping,
+            file,
+        });
+    }
+
+    /// Gives each path its running file: the one of the heaviest mapping.
+    fn settle(mut self, mut claims: Vec<Claim>, late: i64) -> Comparison {
+        claims.sort_by(|left, right| {
+            (&left.path, left.mapping, &left.file.path).cmp(&(
+                &right.path,
+                right.mapping,
+                &right.file.path,
+            ))
+        });
+        let mut previous: Option<(BString, Option<Version>)> = None;
+        for claim in claims {
+            if let Some(coverage) = self.outcome.coverage.get_mut(claim.mapping) {
+                coverage.of += 1;
+            }
+            if let Some((path, version)) = &previous
+                && *path == claim.path
+            {
+                if *version != Some(claim.file.version) {
+                    self.outcome.copies.push((claim.path, claim.file));
+                }
+                continue;
+            }
+            let version = self.wanted.remove(claim.path.as_bstr());
+            previous = Some((claim.path.clone(), version));
+            if version == Some(claim.file.version) {
+                self.equal(claim, late);
+            } else {
+                self.outcome.differences.push(Difference {
+                    path: claim.path,
+                    reference: version,
+                    running: Some(claim.file),
+                    origin: None,
+                });
+            }
+        }
+        let missing = self.wanted.into_iter().map(|(path, version)| Difference {
+            path: path.to_owned(),
+            reference: Some(version),
+            running: None,
+            origin: None,
+        });
+        self.outcome.differences.extend(missing);
+        self.outcome
+            .differences
+            .sort_by(|left, right| left.path.cmp(&right.path));
+        self.outcome
+    }
+
+    fn equal(&mut self, claim: Claim, late: i64) {
+        self.outcome.equal += 1;
+        if let Some(coverage) = self.outcome.coverage.get_mut(claim.mapping) {
+            coverage.equal += 1;
+        }
+        if claim.file.changed > late {
+            self.outcome.equal_but_late.push((claim.path, claim.file));
+        }
+    }
 }
 
-/// Where a running file belongs in the repository, by the innermost pairing that holds it.
-pub fn repository_path(file: &RunningFile, pairings: &[Pairing]) -> Option<BString> {
-    repository_path_of(file.root, file.path.as_ref(), pairings)
-}
-
-/// Where a running path belongs in the repository.
-pub fn repository_path_of(root: u32, path: &BStr, pairings: &[Pairing]) -> Option<BString> {
-    pairings
-        .iter()
-        .filter(|pairing| pairing.root == root)
-        .filter_map(|pairing| Some((pairing, mapping::strip(path, pairing.running.as_ref())?)))
-        .max_by_key(|(pairing, _)| pairing.running.len())
-        .map(|(pairing, rest)| mapping::join(pairing.repository.as_ref(), rest))
-}
-
-fn is_in_any(path: &BStr, folders: &[BString]) -> bool {
+/// Whether a path is, or lies below, one of these.
+pub fn is_in_any(path: &BStr, folders: &[BString]) -> bool {
     folders
         .iter()
         .any(|folder| mapping::strip(path, folder.as_ref()).is_some())
 }
 
+/// Files for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
     use crate::object::{HashKind, blob_id};
 
-    fn version(content: &str) -> Version {
+    pub(crate) fn version(content: &str) -> Version {
         Version {
             mode: FileMode::Regular,
             id: blob_id(HashKind::Sha1, content.as_bytes()).unwrap(),
         }
     }
 
-    fn running(path: &str, content: &str) -> RunningFile {
+    pub(crate) fn running(path: &str, content: &str) -> RunningFile {
         RunningFile {
-            root: 0,
             path: path.into(),
             version: version(content),
+            size: content.len() as u64,
+            changed: 0,
         }
     }
 
-    fn reference(path: &str, content: &str) -> ReferenceFile {
+    pub(crate) fn reference(path: &str, content: &str) -> ReferenceFile {
         ReferenceFile {
             path: path.into(),
             version: version(content),
         }
     }
 
-    fn pairing(running: &str, repository: &str) -> Pairing {
-        Pairing {
-            root: 0,
+    pub(crate) fn mapped(running: &str, repository: &str) -> Mapping {
+        Mapping {
             running: running.into(),
             repository: repository.into(),
+            how: mapping::How::Asked,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        testing::{mapped, reference, running},
+        *,
+    };
 
     fn paths(comparison: &Comparison) -> Vec<String> {
         comparison
@@ -203,60 +326,69 @@ mod tests {
     fn added_deleted_and_modified_files_are_told_from_equal_ones() {
         let comparison = compare(
             vec![
-                running("same", "1"),
-                running("changed", "2"),
-                running("new", "3"),
+                running("/app/same", "1"),
+                running("/app/changed", "2"),
+                running("/app/new", "3"),
             ],
             &[
                 reference("same", "1"),
                 reference("changed", "x"),
                 reference("gone", "4"),
             ],
-            &[pairing("", "")],
+            &[mapped("/app", "")],
             &[],
+            NEVER,
         );
         assert_eq!(paths(&comparison), ["M changed", "D gone", "A new"]);
         assert_eq!(comparison.equal, 1);
+        assert_eq!(comparison.coverage, [Coverage { equal: 1, of: 3 }]);
     }
 
     #[test]
     fn a_change_of_mode_alone_is_a_difference() {
-        let mut file = running("run", "1");
+        let mut file = running("/run", "1");
         file.version.mode = FileMode::Executable;
         let comparison = compare(
             vec![file],
             &[reference("run", "1")],
-            &[pairing("", "")],
+            &[mapped("/", "")],
             &[],
+            NEVER,
         );
         assert_eq!(paths(&comparison), ["M run"]);
     }
 
     #[test]
-    fn only_the_paired_folder_of_the_repository_counts() {
+    fn only_the_mapped_folder_of_the_repository_counts() {
         let comparison = compare(
-            vec![running("a", "1"), running("deps/b", "2")],
+            vec![running("/app/a", "1"), running("/app/deps/b", "2")],
             &[
                 reference("svc/a", "1"),
                 reference("svc/c", "3"),
                 reference("other/d", "4"),
             ],
-            &[pairing("", "svc")],
+            &[mapped("/app", "svc")],
             &[],
+            NEVER,
         );
         assert_eq!(paths(&comparison), ["D svc/c", "A svc/deps/b"]);
     }
 
     #[test]
-    fn running_files_outside_of_the_pairing_are_counted_and_not_called_added() {
+    fn running_files_outside_of_the_mapping_are_counted_and_not_called_added() {
         let comparison = compare(
-            vec![running("pkg/a", "1"), running("b", "2")],
+            vec![running("/app/pkg/a", "1"), running("/app/b", "2")],
             &[reference("a", "1")],
-            &[pairing("pkg", "")],
+            &[mapped("/app/pkg", "")],
             &[],
+            NEVER,
         );
         assert_eq!(
-            (paths(&comparison), comparison.outside, comparison.equal),
+            (
+                paths(&comparison),
+                comparison.outside.len(),
+                comparison.equal
+            ),
             (vec![], 1, 1)
         );
     }
@@ -266,8 +398,9 @@ mod tests {
         let comparison = compare(
             vec![],
             &[reference("secret/a", "1"), reference("b", "2")],
-            &[pairing("", "")],
-            &["secret".into()],
+            &[mapped("/app", "")],
+            &["/app/secret".into()],
+            NEVER,
         );
         assert_eq!(
             (paths(&comparison), comparison.hidden),
@@ -280,26 +413,84 @@ mod tests {
         let mut link = reference("vendor/lib", "x");
         link.version.mode = FileMode::Gitlink;
         let comparison = compare(
-            vec![running("vendor/lib/a.c", "1")],
+            vec![running("/vendor/lib/a.c", "1")],
             &[link],
-            &[pairing("", "")],
+            &[mapped("/", "")],
             &[],
+            NEVER,
         );
         assert_eq!(
-            (paths(&comparison), comparison.submodules),
-            (vec![], vec![BString::from("vendor/lib")])
+            (
+                paths(&comparison),
+                comparison.submodules,
+                comparison.in_submodules.len()
+            ),
+            (vec![], vec![BString::from("vendor/lib")], 1)
         );
     }
 
     #[test]
-    fn the_innermost_pairing_decides() {
-        let pairings = [pairing("", "app"), pairing("vendor/x", "libs/x")];
-        let path = |path: &str| {
-            repository_path_of(0, path.into(), &pairings)
-                .unwrap()
-                .to_string()
+    fn the_innermost_mapping_decides_and_another_fills_what_it_has_not() {
+        let mappings = [
+            mapped("/app", "app"),
+            mapped("/app", "tests/unit"),
+            mapped("/app/vendor/x", "libs/x"),
+        ];
+        let comparison = compare(
+            vec![
+                running("/app/a", "1"),
+                running("/app/test_a", "2"),
+                running("/app/vendor/x/b", "3"),
+                running("/app/new", "4"),
+            ],
+            &[
+                reference("app/a", "1"),
+                reference("tests/unit/test_a", "2"),
+                reference("libs/x/b", "3"),
+            ],
+            &mappings,
+            &[],
+            NEVER,
+        );
+        assert_eq!(paths(&comparison), ["A app/new"]);
+        assert_eq!(comparison.equal, 3);
+    }
+
+    #[test]
+    fn a_second_copy_that_differs_is_told_beside_the_first() {
+        let comparison = compare(
+            vec![running("/app/a", "1"), running("/opt/a", "2")],
+            &[reference("a", "1")],
+            &[mapped("/app", ""), mapped("/opt", "")],
+            &[],
+            NEVER,
+        );
+        assert!(paths(&comparison).is_empty());
+        let [(path, file)] = comparison.copies.as_slice() else {
+            panic!("{:?}", comparison.copies);
         };
-        assert_eq!(path("vendor/x/a"), "libs/x/a");
-        assert_eq!(path("vendor/y/a"), "app/vendor/y/a");
+        assert_eq!(
+            (path.to_string(), file.path.to_string()),
+            ("a".to_owned(), "/opt/a".to_owned())
+        );
+    }
+
+    #[test]
+    fn an_equal_file_that_was_changed_late_is_told() {
+        let mut file = running("/app/a", "1");
+        file.changed = 11;
+        let comparison = compare(
+            vec![file, running("/app/b", "1")],
+            &[reference("a", "1"), reference("b", "1")],
+            &[mapped("/app", "")],
+            &[],
+            10,
+        );
+        let late: Vec<_> = comparison
+            .equal_but_late
+            .iter()
+            .map(|(path, _)| path.to_string())
+            .collect();
+        assert_eq!((late, comparison.equal), (vec!["a".to_owned()], 2));
     }
 }

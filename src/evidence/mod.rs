@@ -1,9 +1,20 @@
 //! Conclusions from facts: pure functions, no I/O. Most tests live here.
 
 pub mod choice;
+pub mod classes;
 pub mod comparison;
 pub mod container;
+pub mod dns;
 pub mod environment;
+pub mod finding;
+pub mod findings;
+pub mod fit;
 pub mod mapping;
+pub mod noise;
+pub mod origin;
+pub mod provenance;
+pub mod reach;
+pub mod reads;
 pub mod redact;
+pub mod renames;
 pub mod roots;

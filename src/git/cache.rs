@@ -35,25 +35,7 @@ pub(super) struct CacheEntry {
 impl CacheEntry {
     /// Finds the place for `url` below `cache_dir` and makes the directories, closed to others.
     pub(super) fn new(cache_dir: &Path, url: &str) -> Result<Self, GitError> {
-        let root = cache_dir.join("git");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&root)
-            .map_err(failed("create the directory", &root))?;
-        // Without links in it: git compares the place with the directories it must not look above.
-        let root = root.canonicalize().map_err(failed("find", &root))?;
-        let metadata = fs::metadata(&root).map_err(failed("look at", &root))?;
-        if metadata.uid() != nix::unistd::geteuid().as_raw() {
-            return Err(GitError::CacheNotOwned {
-                path: root,
-                owner: metadata.uid(),
-            });
-        }
-        if metadata.mode() & 0o077 != 0 {
-            fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
-                .map_err(failed("close to others", &root))?;
-        }
+        let root = private_folder(cache_dir, "git")?;
         let digest = blake3::hash(cache_key(url).as_bytes()).to_hex();
         let name = digest.get(..32).unwrap_or(&digest).to_owned();
         Ok(Self {
@@ -129,6 +111,30 @@ impl CacheEntry {
         remove(&self.repository)?;
         fs::rename(&self.partial, &self.repository).map_err(failed("move", &self.partial))
     }
+}
+
+/// Makes a folder of the cache, the user's own and closed to others.
+pub(super) fn private_folder(cache_dir: &Path, name: &str) -> Result<PathBuf, GitError> {
+    let root = cache_dir.join(name);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&root)
+        .map_err(failed("create the directory", &root))?;
+    // Without links in it: git compares the place with the directories it must not look above.
+    let root = root.canonicalize().map_err(failed("find", &root))?;
+    let metadata = fs::metadata(&root).map_err(failed("look at", &root))?;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(GitError::CacheNotOwned {
+            path: root,
+            owner: metadata.uid(),
+        });
+    }
+    if metadata.mode() & 0o077 != 0 {
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
+            .map_err(failed("close to others", &root))?;
+    }
+    Ok(root)
 }
 
 /// Removes a directory that may be absent.

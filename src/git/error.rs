@@ -188,6 +188,20 @@ pub enum GitError {
         /// What it is.
         actual: String,
     },
+    /// No ref has a name that fits a pattern.
+    #[error("no ref of `{}` fits `{pattern}`", path.display())]
+    NoSuchRefs {
+        /// The pattern.
+        pattern: String,
+        /// The repository.
+        path: PathBuf,
+    },
+    /// The reading of a history was ended from elsewhere.
+    #[error("the history of `{}` was not read to its end", path.display())]
+    HistoryCancelled {
+        /// The repository.
+        path: PathBuf,
+    },
     /// The refs could not be listed.
     #[error("cannot list the refs of the repository `{}`", path.display())]
     ListRefs {
@@ -347,6 +361,10 @@ impl GitError {
             Self::AmbiguousRemote { candidates, .. } | Self::AmbiguousId { candidates, .. } => {
                 vec![format!("use one of: {}", candidates.join(", "))]
             }
+            Self::NoSuchRefs { path, .. } => vec![format!(
+                "`git -C {} for-each-ref` lists the refs; pull requests are fetched by `git fetch origin 'refs/pull/*/head:refs/pull/*/head'`",
+                quote(path)
+            )],
             Self::Unresolvable { shallow: true, .. } => vec![unshallow_hint(None)],
             Self::NotATree { .. } => vec!["name a commit and choose files with `--path`".into()],
             Self::PathNotInTree { candidates, .. } => {
@@ -393,6 +411,7 @@ impl GitError {
             | Self::ListRefs { .. }
             | Self::InvalidUrl { .. }
             | Self::Cancelled { .. }
+            | Self::HistoryCancelled { .. }
             | Self::Cache { .. } => Vec::new(),
         }
     }

@@ -148,6 +148,19 @@ impl Repository {
         self.work_dir().unwrap_or(self.git_dir())
     }
 
+    /// The addresses of its remotes, as its settings name them.
+    #[must_use]
+    pub fn remote_urls(&self) -> Vec<String> {
+        let local = self.inner.to_thread_local();
+        let config = local.config_snapshot();
+        let sections = config.plumbing().sections_by_name("remote");
+        sections
+            .into_iter()
+            .flatten()
+            .filter_map(|section| section.value("url").map(|url| printable(&url)))
+            .collect()
+    }
+
     fn finish(opened: gix::ThreadSafeRepository, path: &Path) -> Result<Self, GitError> {
         let local = opened.to_thread_local();
         let hash_kind = match local.object_hash() {

@@ -38,12 +38,22 @@ pub enum Kind {
     Failure = 8,
     /// Client: the stream arrived whole; the agent may forget it.
     Ack = 9,
-    /// Client: so many more bytes may be sent on this stream (u32).
+    /// Both: so many more bytes may be sent on this stream (u32).
     Credit = 10,
     /// Client: stop this stream; whatever is under way is dropped.
     Cancel = 11,
     /// Both, stream 0: the conversation is over; nothing follows.
     Goodbye = 12,
+    /// Client: the next bytes of a command's standard input.
+    Input = 13,
+    /// Client: its standard input is complete ([`super::End`]).
+    InputEnd = 14,
+    /// Client: the terminal has another size now ([`super::message::TerminalSize`]).
+    Resize = 15,
+    /// Client: a signal for the command ([`super::message::RunSignal`]).
+    Signal = 16,
+    /// Agent: the next bytes of a command's standard error.
+    ErrorData = 17,
 }
 
 impl Kind {
@@ -61,6 +71,11 @@ impl Kind {
             10 => Self::Credit,
             11 => Self::Cancel,
             12 => Self::Goodbye,
+            13 => Self::Input,
+            14 => Self::InputEnd,
+            15 => Self::Resize,
+            16 => Self::Signal,
+            17 => Self::ErrorData,
             _ => return None,
         })
     }
@@ -269,7 +284,7 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 12] = [
+    const KINDS: [Kind; 17] = [
         Kind::Hello,
         Kind::Ping,
         Kind::Request,
@@ -282,6 +297,11 @@ mod tests {
         Kind::Credit,
         Kind::Cancel,
         Kind::Goodbye,
+        Kind::Input,
+        Kind::InputEnd,
+        Kind::Resize,
+        Kind::Signal,
+        Kind::ErrorData,
     ];
 
     fn decode_all(mut bytes: &[u8], step: usize) -> Result<Vec<(Kind, u32, Vec<u8>)>, FrameError> {
@@ -319,7 +339,7 @@ mod tests {
             assert_eq!(Kind::from_byte(kind as u8), Some(kind));
         }
         assert_eq!(Kind::from_byte(0), None);
-        assert_eq!(Kind::from_byte(13), None);
+        assert_eq!(Kind::from_byte(18), None);
     }
 
     #[test]

@@ -20,4 +20,4 @@ pub use liveness::{Beat, Liveness, PING_AFTER, SILENCE_LIMIT};
 pub use stream::{End, IncomingStream, OutgoingStream, StreamError, WINDOW};
 
 /// The version of the frames and messages. Raised by every change of either.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;

@@ -18,7 +18,8 @@ pub const WINDOW: u32 = 4 * 1024 * 1024;
 /// The end of a stream, as its sender saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Payload bytes of all head, data and hole frames.
+    /// Payload bytes of all frames that carry content: head, data, hole and error data from the agent, input
+    /// from the client.
     pub bytes: u64,
     /// Their number.
     pub frames: u64,
@@ -32,7 +33,7 @@ pub struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StreamError {
     /// More was sent than granted.
-    #[error("the agent sent {0} bytes more than it was allowed to")]
+    #[error("{0} bytes more were sent than was allowed")]
     OverWindow(u64),
     /// Count or digest differ.
     #[error("{received} of {sent} bytes arrived")]
@@ -45,8 +46,8 @@ pub enum StreamError {
     /// All bytes came, but not the same ones.
     #[error("the content was damaged on its way: its digest does not fit")]
     Digest,
-    /// The frame does not belong into a stream from the agent.
-    #[error("the agent sent a frame of kind {0:?} where content belongs")]
+    /// The frame does not belong into a stream of this direction.
+    #[error("a frame of kind {0:?} came where content belongs")]
     Unexpected(Kind),
 }
 
@@ -66,7 +67,7 @@ impl Tally {
     }
 }
 
-/// The sending half, kept by the agent.
+/// The sending half: kept by the agent for its answer, by the client for a command's input.
 pub struct OutgoingStream {
     credit: u64,
     tally: Tally,
@@ -88,7 +89,7 @@ impl OutgoingStream {
         self.credit >= length as u64
     }
 
-    /// The client took so many bytes.
+    /// The receiver took so many bytes.
     pub fn grant(&mut self, bytes: u32) {
         self.credit = self.credit.saturating_add(u64::from(bytes));
     }
@@ -111,9 +112,30 @@ impl OutgoingStream {
     }
 }
 
-/// The receiving half, kept by the client.
+/// Which way a stream's content goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// From the agent: what was asked for.
+    Answer,
+    /// From the client: what a command is to read.
+    Input,
+}
+
+impl Direction {
+    const fn carries(self, kind: Kind) -> bool {
+        match self {
+            Self::Answer => {
+                matches!(kind, Kind::Head | Kind::Data | Kind::Hole | Kind::ErrorData)
+            }
+            Self::Input => matches!(kind, Kind::Input),
+        }
+    }
+}
+
+/// The receiving half: kept by the client for an answer, by the agent for a command's input.
 pub struct IncomingStream {
-    /// What the agent may still send.
+    direction: Direction,
+    /// What may still be sent.
     allowed: u64,
     /// Taken by the reader and not yet granted again.
     taken: u32,
@@ -122,18 +144,29 @@ pub struct IncomingStream {
 
 impl Default for IncomingStream {
     fn default() -> Self {
+        Self::new(Direction::Answer)
+    }
+}
+
+impl IncomingStream {
+    fn new(direction: Direction) -> Self {
         Self {
+            direction,
             allowed: u64::from(WINDOW),
             taken: 0,
             tally: Tally::default(),
         }
     }
-}
 
-impl IncomingStream {
+    /// The books of what a client sends to a command.
+    #[must_use]
+    pub fn of_input() -> Self {
+        Self::new(Direction::Input)
+    }
+
     /// A frame arrived.
     pub fn received(&mut self, kind: Kind, payload: &[u8]) -> Result<(), StreamError> {
-        if !matches!(kind, Kind::Head | Kind::Data | Kind::Hole) {
+        if !self.direction.carries(kind) {
             return Err(StreamError::Unexpected(kind));
         }
         let length = payload.len() as u64;
@@ -244,6 +277,55 @@ mod tests {
             receiver.received(Kind::Data, b"x"),
             Err(StreamError::OverWindow(1))
         );
+    }
+
+    #[test]
+    fn what_goes_the_wrong_way_is_caught() {
+        let (mut answer, mut input) = (IncomingStream::default(), IncomingStream::of_input());
+        for kind in [Kind::Head, Kind::Data, Kind::Hole, Kind::ErrorData] {
+            answer.received(kind, b"x").unwrap();
+            assert_eq!(
+                input.received(kind, b"x"),
+                Err(StreamError::Unexpected(kind))
+            );
+        }
+        input.received(Kind::Input, b"x").unwrap();
+        for kind in [Kind::Input, Kind::InputEnd, Kind::Credit] {
+            assert_eq!(
+                answer.received(kind, b"x"),
+                Err(StreamError::Unexpected(kind))
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_on_the_other_output_fail_the_digest() {
+        let (mut sender, mut receiver) = (OutgoingStream::default(), IncomingStream::default());
+        sender.sent(Kind::ErrorData, b"one");
+        receiver.received(Kind::Data, b"one").unwrap();
+        assert_eq!(
+            receiver.verify(&sender.end(Vec::new())),
+            Err(StreamError::Digest)
+        );
+    }
+
+    #[test]
+    fn input_is_counted_as_an_answer_is() {
+        let (mut sender, mut receiver) = (OutgoingStream::default(), IncomingStream::of_input());
+        for part in [&b"one"[..], b"two"] {
+            sender.sent(Kind::Input, part);
+        }
+        receiver.received(Kind::Input, b"one").unwrap();
+        let end = sender.end(Vec::new());
+        assert_eq!(
+            receiver.verify(&end),
+            Err(StreamError::Truncated {
+                sent: 6,
+                received: 3
+            })
+        );
+        receiver.received(Kind::Input, b"two").unwrap();
+        assert_eq!(receiver.verify(&end), Ok(()));
     }
 
     proptest! {

@@ -4,6 +4,8 @@
 //! that are no UTF-8 are shown, never sent (CVE-2021-25743 was kubectl letting them through).
 
 mod bytes;
+pub mod findings;
+pub mod report;
 pub mod table;
 
 pub use bytes::{JsonBytes, JsonCow, safe, safe_lines};

@@ -20,6 +20,12 @@ pub enum SessionError {
     /// The pipe was closed, or the agent ended.
     #[error("the agent has gone away")]
     Closed,
+    /// The conversation broke, and somebody knows why.
+    #[error("{what}")]
+    Lost {
+        /// What happened to the agent.
+        what: String,
+    },
     /// Nothing was heard for too long.
     #[error("the agent has said nothing for {} s", SILENCE_LIMIT.as_secs())]
     Silent,

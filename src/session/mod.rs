@@ -6,6 +6,7 @@
 //! goes to its [`Reply`]; the credit of the protocol keeps a slow reader from filling the memory.
 
 mod error;
+mod input;
 mod reply;
 mod tasks;
 
@@ -14,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot},
@@ -21,11 +23,12 @@ use tokio::{
 };
 
 pub use error::{RequestError, SessionError};
+pub use input::Input;
 pub use reply::{Piece, Reply};
 
 use crate::protocol::{
     IncomingStream, Kind, encode,
-    message::{Request, to_bytes},
+    message::{Request, RunRequest, to_bytes},
 };
 
 /// A conversation with one agent. Dropping it ends the conversation.
@@ -48,6 +51,10 @@ struct State {
     last_stream: u32,
     /// Why the conversation has ended.
     ended: Option<SessionError>,
+    /// Who can say what happened when the pipe breaks.
+    witness: Option<BoxFuture<'static, Option<String>>>,
+    /// The witness is being heard.
+    hearing: bool,
 }
 
 /// A stream that is not complete.
@@ -55,6 +62,8 @@ struct Stream {
     books: IncomingStream,
     /// Reader task -> reply: what arrived. Bounded by the credit that was granted.
     events_tx: mpsc::UnboundedSender<Event>,
+    /// The other direction, for a command.
+    input: Option<Arc<input::Books>>,
 }
 
 /// What happens to a reply.
@@ -93,6 +102,25 @@ impl Session {
 
     /// Sends a request.
     pub fn request(&self, request: &Request) -> Result<Reply, RequestError> {
+        self.open_stream(request, None)
+    }
+
+    /// Starts a command: what it writes comes back in the reply, what it reads goes into the input.
+    pub fn run(&self, request: RunRequest) -> Result<(Reply, Input), RequestError> {
+        let books = Arc::new(input::Books::default());
+        let request = Request::Run(request);
+        let reply = self
+            .open_stream(&request, Some(Arc::clone(&books)))?
+            .patient();
+        let input = Input::new(reply.number(), books, Arc::clone(&self.shared));
+        Ok((reply, input))
+    }
+
+    fn open_stream(
+        &self,
+        request: &Request,
+        input: Option<Arc<input::Books>>,
+    ) -> Result<Reply, RequestError> {
         let (events_tx, events_rx) = mpsc::unbounded_channel();
         let number = {
             let mut state = self.shared.lock();
@@ -106,6 +134,7 @@ impl Session {
                 Stream {
                     books: IncomingStream::default(),
                     events_tx,
+                    input,
                 },
             );
             number
@@ -117,6 +146,12 @@ impl Session {
             Arc::clone(&self.shared),
             request.doing(),
         ))
+    }
+
+    /// Has this asked what happened, should the pipe break: it may know better than the pipe. Every request waits for
+    /// its answer then, so it must come soon.
+    pub fn when_lost(&self, witness: impl Future<Output = Option<String>> + Send + 'static) {
+        self.shared.lock().witness = Some(Box::pin(witness));
     }
 
     /// Says goodbye and waits until it is said.
@@ -151,6 +186,27 @@ impl Shared {
         let _ = self.frames_tx.send(frame);
     }
 
+    /// Ends the conversation because its pipe broke.
+    async fn lose(&self, reason: SessionError) {
+        let witness = {
+            let mut state = self.lock();
+            if state.hearing {
+                // Whoever noticed first asks; its answer is for both.
+                return;
+            }
+            state.hearing = true;
+            state.witness.take()
+        };
+        let what = match (&reason, witness) {
+            (
+                SessionError::Closed | SessionError::Silent | SessionError::Pipe(_),
+                Some(witness),
+            ) => witness.await,
+            _ => None,
+        };
+        self.end(what.map_or(reason, |what| SessionError::Lost { what }));
+    }
+
     /// Ends the conversation: every open reply learns why. The first reason stays.
     fn end(&self, reason: SessionError) {
         let mut state = self.lock();
@@ -158,6 +214,9 @@ impl Shared {
         for (_, stream) in state.streams.drain() {
             // A reply that nobody reads any more needs no reason.
             let _ = stream.events_tx.send(Event::Failed(reason.clone().into()));
+            if let Some(input) = &stream.input {
+                input.close();
+            }
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Piece {
     Head(Vec<u8>),
     /// The next bytes.
     Data(Vec<u8>),
+    /// The next bytes that a command has written to its standard error.
+    ErrorData(Vec<u8>),
     /// So many zero bytes that are a hole.
     Hole(u64),
 }
@@ -33,6 +35,8 @@ pub struct Reply {
     over: bool,
     /// What was asked for, to say what has stalled.
     doing: &'static str,
+    /// For how long nothing may come; a command may say nothing for as long as it likes.
+    stall_limit: Option<Duration>,
 }
 
 impl Reply {
@@ -49,7 +53,19 @@ impl Reply {
             trailer: None,
             over: false,
             doing,
+            stall_limit: Some(STALL_LIMIT),
         }
+    }
+
+    /// The number of its stream.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Waits for ever, as long as the agent is there.
+    pub(super) fn patient(mut self) -> Self {
+        self.stall_limit = None;
+        self
     }
 
     /// The next part; `None` once all has arrived and count and digest were found right.
@@ -57,12 +73,16 @@ impl Reply {
         if self.over {
             return Ok(None);
         }
-        let Ok(event) = timeout(STALL_LIMIT, self.events_rx.recv()).await else {
-            return Err(RequestError::Stalled {
-                seconds: STALL_LIMIT.as_secs(),
-                doing: self.doing,
-            });
-        };
+        let event =
+            match self.stall_limit {
+                None => self.events_rx.recv().await,
+                Some(limit) => timeout(limit, self.events_rx.recv()).await.map_err(|_| {
+                    RequestError::Stalled {
+                        seconds: limit.as_secs(),
+                        doing: self.doing,
+                    }
+                })?,
+            };
         match event {
             Some(Event::Piece(piece)) => {
                 self.grant(&piece);
@@ -88,7 +108,7 @@ impl Reply {
     /// Tells the agent that the piece no longer takes up room.
     fn grant(&self, piece: &Piece) {
         let length = match piece {
-            Piece::Head(bytes) | Piece::Data(bytes) => bytes.len(),
+            Piece::Head(bytes) | Piece::Data(bytes) | Piece::ErrorData(bytes) => bytes.len(),
             Piece::Hole(_) => size_of::<u64>(),
         };
         let credit = self
@@ -128,7 +148,9 @@ impl Reply {
             Some(Piece::Data(bytes)) => {
                 from_bytes(&bytes).map(Some).ok_or(RequestError::Unreadable)
             }
-            Some(Piece::Head(_) | Piece::Hole(_)) => Err(RequestError::Unreadable),
+            Some(Piece::Head(_) | Piece::ErrorData(_) | Piece::Hole(_)) => {
+                Err(RequestError::Unreadable)
+            }
         }
     }
 
@@ -146,7 +168,7 @@ impl Reply {
         let mut content = Vec::new();
         while let Some(piece) = self.next().await? {
             let length = match &piece {
-                Piece::Head(_) => return Err(RequestError::Unreadable),
+                Piece::Head(_) | Piece::ErrorData(_) => return Err(RequestError::Unreadable),
                 Piece::Data(bytes) => bytes.len(),
                 Piece::Hole(length) => usize::try_from(*length).unwrap_or(usize::MAX),
             };
@@ -156,7 +178,7 @@ impl Reply {
             }
             match piece {
                 Piece::Data(bytes) => content.extend_from_slice(&bytes),
-                Piece::Head(_) | Piece::Hole(_) => content.resize(total, 0),
+                Piece::Head(_) | Piece::ErrorData(_) | Piece::Hole(_) => content.resize(total, 0),
             }
         }
         Ok(content)
@@ -165,7 +187,11 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if self.shared.lock().streams.remove(&self.number).is_some() && !self.over {
+        let stream = self.shared.lock().streams.remove(&self.number);
+        if let Some(input) = stream.as_ref().and_then(|stream| stream.input.as_ref()) {
+            input.close();
+        }
+        if stream.is_some() && !self.over {
             self.shared.send(Kind::Cancel, self.number, &[]);
         }
     }

@@ -35,7 +35,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             Ok(Err(error)) => break SessionError::Pipe(error.to_string()),
         }
     };
-    shared.end(reason);
+    shared.lose(reason).await;
 }
 
 /// Whoever closes the pipe before a greeting has at least said why.
@@ -90,7 +90,7 @@ fn handle_frames(
 fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
     match frame.kind {
         Kind::Goodbye => Err(SessionError::Closed),
-        Kind::Head | Kind::Data | Kind::Hole => {
+        Kind::Head | Kind::Data | Kind::ErrorData | Kind::Hole => {
             let mut state = shared.lock();
             // A stream that was cancelled may still have frames under way.
             let Some(stream) = state.streams.get_mut(&frame.stream) else {
@@ -99,6 +99,7 @@ fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
             stream.books.received(frame.kind, frame.payload)?;
             let piece = match frame.kind {
                 Kind::Head => Piece::Head(frame.payload.to_vec()),
+                Kind::ErrorData => Piece::ErrorData(frame.payload.to_vec()),
                 Kind::Hole => Piece::Hole(frame.payload.try_into().map_or(0, u64::from_le_bytes)),
                 _ => Piece::Data(frame.payload.to_vec()),
             };
@@ -121,13 +122,31 @@ fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
                 Event::Failed(failure.into())
             };
             shared.send(Kind::Ack, frame.stream, &[]);
+            if let Some(input) = &stream.input {
+                input.close();
+            }
             let _ = stream.events_tx.send(event);
             Ok(())
         }
-        // A ping has been heard by arriving; the rest is for the other direction.
-        Kind::Ping | Kind::Hello | Kind::Request | Kind::Ack | Kind::Credit | Kind::Cancel => {
+        Kind::Credit => {
+            if let Ok(credit) = frame.payload.try_into()
+                && let Some(stream) = shared.lock().streams.get_mut(&frame.stream)
+                && let Some(input) = &stream.input
+            {
+                input.grant(u32::from_le_bytes(credit));
+            }
             Ok(())
         }
+        // A ping has been heard by arriving; the rest is for the other direction.
+        Kind::Ping
+        | Kind::Hello
+        | Kind::Request
+        | Kind::Ack
+        | Kind::Cancel
+        | Kind::Input
+        | Kind::InputEnd
+        | Kind::Resize
+        | Kind::Signal => Ok(()),
     }
 }
 
@@ -157,9 +176,9 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(
             // The reader may know better why: an agent that ended has closed both pipes.
             Ok(Err(error)) => {
                 sleep(std::time::Duration::from_millis(50)).await;
-                return shared.end(SessionError::Pipe(error.to_string()));
+                return shared.lose(SessionError::Pipe(error.to_string())).await;
             }
-            Err(_) => return shared.end(SessionError::Silent),
+            Err(_) => return shared.lose(SessionError::Silent).await,
         }
         tracing::trace!(bytes = next.len(), elapsed = ?started.elapsed(), "wrote to the agent");
         if next.get(4).copied() == Some(Kind::Goodbye as u8) {

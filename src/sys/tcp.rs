@@ -50,7 +50,10 @@ pub fn tcp_info(socket: &impl AsFd) -> Result<TcpInfo, Errno> {
 pub fn unacknowledged(socket: &impl AsFd) -> Result<u32, Errno> {
     let mut count: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one `int` to the pointer, which is valid for it.
-    #[expect(unsafe_code, reason = "nix has macros for it, which are unsafe to call too")]
+    #[expect(
+        unsafe_code,
+        reason = "nix has macros for it, which are unsafe to call too"
+    )]
     let result = unsafe {
         libc::ioctl(
             socket.as_fd().as_raw_fd(),

@@ -90,7 +90,8 @@ impl Candidate {
         match self {
             Self::Local => open_local(wanted).await,
             Self::Pod(pod) => {
-                let opened = pod.open(&wanted.pod, wanted.process).await?;
+                // The way there is long, and its future large.
+                let opened = Box::pin(pod.open(&wanted.pod, wanted.process)).await?;
                 Ok(Target {
                     session: opened.session,
                     processes: opened.processes,

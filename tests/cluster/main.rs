@@ -15,6 +15,7 @@ mod components;
 mod harness;
 mod images;
 mod network;
+mod pods;
 mod pull;
 mod security;
 mod shapes;

@@ -20,19 +20,20 @@ use nix::{
 use crate::support::{
     fixtures::{Registry, release},
     git::{Repository, Tree, git, run},
+    running::Running,
     trees::{generated, joined, write_out},
 };
 
 /// Trees in one comparison, each in a folder of its own.
 const CASES: u64 = 240;
 
-/// A process that works in a folder, until it is dropped.
-struct Running {
-    process: std::process::Child,
+/// A process that works in a folder of its own.
+struct Served {
+    process: Running,
     folder: tempfile::TempDir,
 }
 
-impl Running {
+impl Served {
     fn new(tree: &Tree) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_out(tree, folder.path());
@@ -40,28 +41,22 @@ impl Running {
     }
 
     fn in_folder(folder: tempfile::TempDir, prepare: impl FnOnce(&mut Command)) -> Self {
+        // Not Python: another user may not be able to start it.
         let mut command = Command::new("sleep");
         command.arg("1000").current_dir(folder.path());
         prepare(&mut command);
         Self {
-            process: command.spawn().unwrap(),
+            process: Running::spawn(&mut command),
             folder,
         }
     }
 
     fn target(&self) -> String {
-        format!("pid/{}", self.process.id())
+        self.process.target()
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }
 
@@ -74,7 +69,7 @@ fn kdbg(arguments: &[&str]) -> Command {
     command
 }
 
-fn diff(running: &Running, repository: &Path, reference: &str, more: &[&str]) -> Output {
+fn diff(running: &Served, repository: &Path, reference: &str, more: &[&str]) -> Output {
     kdbg(&[
         "diff-src",
         &running.target(),
@@ -141,7 +136,7 @@ fn compare(kind: HashKind, reference: &Tree, running: &Tree) {
     let [old, new] = names.as_slice() else {
         panic!("two trees")
     };
-    let process = Running::new(running);
+    let process = Served::new(running);
     let root = process.path().to_str().unwrap();
     for options in [
         &["--full-index"][..],
@@ -158,7 +153,7 @@ fn compare(kind: HashKind, reference: &Tree, running: &Tree) {
             &process,
             repository.path(),
             old,
-            &[&["--root", root, "--path", "."], options].concat(),
+            &[&["--exact", "--root", root, "--path", "."], options].concat(),
         );
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         let gits = repository.git(&[&["diff", "--no-renames"], options, &[old, new]].concat());
@@ -173,9 +168,9 @@ fn apply(kind: HashKind, reference: &Tree, running: &Tree) {
     let [old, new] = names.as_slice() else {
         panic!("two trees")
     };
-    let process = Running::new(running);
+    let process = Served::new(running);
     let root = process.path().to_str().unwrap();
-    let options = ["--binary", "--root", root, "--path", "."];
+    let options = ["--exact", "--binary", "--root", root, "--path", "."];
     let patch = diff(&process, repository.path(), old, &options).stdout;
     assert_eq!(&repository.apply(old, &patch), new);
 }
@@ -255,8 +250,8 @@ impl Service {
         }
     }
 
-    fn start(self) -> (tempfile::TempDir, Running) {
-        (self.repository, Running::in_folder(self.running, |_| {}))
+    fn start(self) -> (tempfile::TempDir, Served) {
+        (self.repository, Served::in_folder(self.running, |_| {}))
     }
 }
 
@@ -449,7 +444,7 @@ fn json_says_all_that_the_text_says() {
     let (repository, running) = service.start();
     let output = diff(&running, repository.path(), "main", &["-o", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert_eq!(report["complete"], true);
     assert_eq!(report["equal"], 2);
     assert_eq!(report["reference"]["spec"], "main");
@@ -572,13 +567,10 @@ fn a_target_that_is_not_there_is_told() {
         stderr.contains("no process is named `no-such-name`"),
         "{stderr}"
     );
-    let (code, stderr) = target("1234");
-    assert_eq!(code, Some(2));
-    assert!(stderr.contains("hint: write `pid/1234`"), "{stderr}");
-    let (code, stderr) = target("pod/x");
+    let (code, stderr) = target("node/x");
     assert_eq!(code, Some(2));
     assert!(
-        stderr.contains("`pod/` is not a kind of target"),
+        stderr.contains("`node/` is not a kind of target"),
         "{stderr}"
     );
 }
@@ -621,7 +613,7 @@ fn large_folder() -> tempfile::TempDir {
 #[test]
 fn a_target_that_ends_half_way_is_no_difference() {
     let (repository, _) = Service::new().start();
-    let mut running = Running::in_folder(large_folder(), |_| {});
+    let mut running = Served::in_folder(large_folder(), |_| {});
     let child = kdbg(&[
         "diff-src",
         &running.target(),
@@ -635,8 +627,7 @@ fn a_target_that_ends_half_way_is_no_difference() {
     .spawn()
     .unwrap();
     std::thread::sleep(Duration::from_millis(30));
-    running.process.kill().unwrap();
-    running.process.wait().unwrap();
+    running.process.kill();
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (output.status.code(), text(&output.stdout).as_str()),
@@ -654,7 +645,7 @@ fn a_target_that_ends_half_way_is_no_difference() {
 #[test]
 fn ctrl_c_ends_with_130_and_leaves_no_agent() {
     let (repository, _) = Service::new().start();
-    let running = Running::in_folder(large_folder(), |_| {});
+    let running = Served::in_folder(large_folder(), |_| {});
     let mut child = kdbg(&[
         "diff-src",
         &running.target(),
@@ -765,7 +756,7 @@ fn a_file_that_may_not_be_read_is_neither_deleted_nor_equal() {
     if as_nobody(&mut Command::new("true")).is_none() {
         return;
     }
-    let running = Running::in_folder(service.running, |command| {
+    let running = Served::in_folder(service.running, |command| {
         as_nobody(command);
     });
     let mut command = kdbg(&[
@@ -801,7 +792,7 @@ fn a_folder_that_may_not_be_listed_hides_its_files_and_deletes_none() {
     // The process may enter its folder, not list it.
     fs::set_permissions(service.running.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let repository = service.repository;
-    let running = Running::in_folder(service.running, |command| {
+    let running = Served::in_folder(service.running, |command| {
         as_nobody(command);
     });
     let mut command = kdbg(&[

@@ -330,6 +330,7 @@ async fn folders_that_only_root_may_enter_stay_open_to_an_agent_with_the_ids_of_
         hash: Some(HashKind::Sha1),
         hash_limit: u64::MAX,
         leave_out: Vec::new(),
+        leave_out_paths: Vec::new(),
     });
     let rows: Vec<TreeRecord> = session.request(&request).unwrap().records().await.unwrap();
     let hashed = rows.iter().filter_map(|row| match row {

@@ -8,15 +8,22 @@
 )]
 
 mod agent_program;
+mod attach;
 mod containers;
 mod diff_oracle;
+mod diff_pod;
 mod diff_src;
 mod env;
 mod files;
 mod generated;
 mod git_read;
 mod identity;
+mod kubelet_oracle;
+mod noise;
+mod probes;
 mod ps;
+mod roundtrip;
 mod session;
 mod snapshot;
 mod support;
+mod which_ref;

@@ -180,7 +180,7 @@ async fn a_hole_of_a_terabyte_travels_as_a_number() {
     let (mut length, mut data) = (0, 0);
     while let Some(piece) = reply.next().await.unwrap() {
         match piece {
-            Piece::Head(_) => {}
+            Piece::Head(_) | Piece::ErrorData(_) => {}
             Piece::Data(bytes) => {
                 data += bytes.len();
                 length += bytes.len() as u64;

@@ -47,6 +47,45 @@ fn a_file_arrives_with_its_description() {
 }
 
 #[test]
+fn a_range_is_what_lies_between() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(file.path(), &content).unwrap();
+    file.as_file().set_len(500_000).unwrap();
+    let range = |offset, length| Request::ReadRange {
+        process: ourselves(),
+        path: file.path().as_os_str().as_encoded_bytes().into(),
+        offset,
+        length,
+    };
+    let mut whole = content;
+    whole.resize(500_000, 0);
+    for (offset, length) in [
+        (0, 0),
+        (0, 10),
+        (399_000, 2_000),
+        (450_000, 100_000),
+        (500_000, 10),
+        (u64::MAX, u64::MAX),
+    ] {
+        let output = ask(&range(offset, length)).unwrap();
+        let start = usize::try_from(offset).unwrap().min(whole.len());
+        let end = whole
+            .len()
+            .min(start.saturating_add(usize::try_from(length).unwrap()));
+        let expected = (end - start) as u64;
+        let found = output.data().len() as u64 + output.holes.iter().sum::<u64>();
+        assert_eq!(found, expected, "{offset} {length}");
+        assert_eq!(tail(&output).length, expected);
+        assert!(!tail(&output).changed);
+        assert_eq!(head(&output).entry.size, 500_000);
+        if output.holes.is_empty() {
+            assert!(output.data() == whole[start..end], "{offset} {length}");
+        }
+    }
+}
+
+#[test]
 fn an_empty_file_is_empty() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let output = ask(&request(file.path())).unwrap();

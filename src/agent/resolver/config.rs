@@ -116,7 +116,9 @@ fn option(word: &[u8], setup: &mut ResolverSetup) {
 fn sources(nsswitch: &[u8]) -> Vec<Source> {
     let line = nsswitch.lines().find_map(|line| {
         let line = line.split_str("#").next().unwrap_or_default();
-        line.trim_ascii().strip_prefix(b"hosts:").map(<[u8]>::to_vec)
+        line.trim_ascii()
+            .strip_prefix(b"hosts:")
+            .map(<[u8]>::to_vec)
     });
     let Some(line) = line else {
         return vec![Source::Files, Source::Dns];
@@ -188,7 +190,11 @@ mod tests {
         assert_eq!(setup.servers, ["10.96.0.10:53".parse().unwrap()]);
         assert_eq!(
             setup.search,
-            ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"]
+            [
+                "shop.svc.cluster.local",
+                "svc.cluster.local",
+                "cluster.local"
+            ]
         );
         assert_eq!((setup.ndots, setup.timeout, setup.attempts), (5, 5, 2));
         assert_eq!(setup.sources, [Source::Files, Source::Dns]);
@@ -207,7 +213,10 @@ mod tests {
             domain a\nsearch b c\noptions ndots:99 timeout:99 attempts:0 rotate unheard-of\n# nameserver 5.5.5.5\n";
         let setup = setup(libc(LibcKind::Glibc), Some(text), None);
         assert_eq!(setup.servers.len(), 3);
-        assert_eq!(setup.ignored_servers, ["4.4.4.4".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            setup.ignored_servers,
+            ["4.4.4.4".parse::<IpAddr>().unwrap()]
+        );
         assert_eq!(setup.search, ["b", "c"]);
         assert_eq!((setup.ndots, setup.timeout, setup.attempts), (15, 30, 1));
         assert_eq!(setup.options, ["rotate"]);
@@ -215,7 +224,8 @@ mod tests {
 
     #[test]
     fn the_order_of_sources_is_nsswitchs_for_glibc_and_fixed_for_musl() {
-        let file: &[u8] = b"passwd: files\nhosts: files mdns4_minimal [NOTFOUND=return] dns # end\n";
+        let file: &[u8] =
+            b"passwd: files\nhosts: files mdns4_minimal [NOTFOUND=return] dns # end\n";
         let other = Source::Other("mdns4_minimal".to_owned());
         assert_eq!(
             setup(libc(LibcKind::Glibc), None, Some(file)).sources,

@@ -258,11 +258,7 @@ impl Files {
                 loaded: libc.loaded && libc.kind == kind,
             };
         }
-        config::setup(
-            libc,
-            self.resolv_conf.as_deref(),
-            self.nsswitch.as_deref(),
-        )
+        config::setup(libc, self.resolv_conf.as_deref(), self.nsswitch.as_deref())
     }
 
     fn libc(&self, target: &Target) -> Libc {

@@ -162,7 +162,10 @@ fn glibc(
     };
     let one_by_one = has(setup, "single-request") || has(setup, "single-request-reopen");
     let groups: Vec<Vec<Question>> = if one_by_one {
-        questions.into_iter().map(|question| vec![question]).collect()
+        questions
+            .into_iter()
+            .map(|question| vec![question])
+            .collect()
     } else {
         vec![questions]
     };
@@ -256,9 +259,7 @@ fn musl(
             first_wins: true,
         };
         last = ask(steps, network, &setup.servers, &questions, manner)?;
-        let is_answered = |outcome: &Option<DnsOutcome>| {
-            matches!(outcome, Some(DnsOutcome::Answered(answer)) if matches!(answer.rcode, NO_ERROR | NO_SUCH_NAME))
-        };
+        let is_answered = |outcome: &Option<DnsOutcome>| matches!(outcome, Some(DnsOutcome::Answered(answer)) if matches!(answer.rcode, NO_ERROR | NO_SUCH_NAME));
         if last.iter().all(is_answered) {
             break;
         }
@@ -322,11 +323,7 @@ mod tests {
             because: "".into(),
             loaded: true,
         };
-        super::super::config::setup(
-            libc,
-            Some(b"search a.test b.test\noptions ndots:2\n"),
-            None,
-        )
+        super::super::config::setup(libc, Some(b"search a.test b.test\noptions ndots:2\n"), None)
     }
 
     fn names(name: &str, kind: LibcKind) -> Vec<String> {

@@ -237,6 +237,9 @@ mod tests {
     fn a_label_that_is_too_long_is_no_name() {
         assert!(name_of(&[b'a'; 64]).is_err());
         assert!(name_of(b"a..b").is_err());
-        assert_eq!(name_of(b"_http._tcp.web").unwrap().to_ascii(), "_http._tcp.web.");
+        assert_eq!(
+            name_of(b"_http._tcp.web").unwrap().to_ascii(),
+            "_http._tcp.web."
+        );
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn answer(request: &WalkRequest, output: &mut dyn Output) -> Answer {
         hash: request.hash,
         hash_limit: request.hash_limit,
         leave_out: &request.leave_out,
+        leave_out_paths: &request.leave_out_paths,
         queue: Queue::new(),
         is_over: AtomicBool::new(false),
         denials: OnceLock::new(),
@@ -91,6 +92,7 @@ struct Walk<'a> {
     hash: Option<HashKind>,
     hash_limit: u64,
     leave_out: &'a [BString],
+    leave_out_paths: &'a [BString],
     queue: Queue,
     /// The client wants no more.
     is_over: AtomicBool,
@@ -115,6 +117,17 @@ impl Walk<'_> {
     /// Whether nothing of this name is wanted.
     fn leaves_out(&self, name: &CStr) -> bool {
         self.leave_out.iter().any(|other| other == name.to_bytes())
+    }
+
+    /// Whether a folder below a root is not wanted.
+    fn leaves_out_path(&self, root: u32, path: &BString) -> bool {
+        let root = self.roots.iter().find(|other| other.position == root);
+        let above = root.map(|root| root.name.strip_suffix(b"/").unwrap_or(&root.name));
+        self.leave_out_paths.iter().any(|other| {
+            above
+                .and_then(|above| other.strip_prefix(above)?.strip_prefix(b"/"))
+                .is_some_and(|rest| rest == path.as_bytes())
+        })
     }
 }
 

@@ -34,6 +34,7 @@ fn request(process: ProcessId, roots: &[&Path]) -> WalkRequest {
         hash: Some(HashKind::Sha1),
         hash_limit: u64::MAX,
         leave_out: Vec::new(),
+        leave_out_paths: Vec::new(),
     }
 }
 
@@ -516,6 +517,7 @@ fn names_to_leave_out_are_told_and_not_entered() {
     fs::write(folder.path().join(".git"), "gitdir: elsewhere").unwrap();
     let rows = rows(WalkRequest {
         leave_out: vec![".git".into()],
+        leave_out_paths: Vec::new(),
         ..request(ourselves(), &[folder.path()])
     });
     let mut left_out: Vec<_> = rows

@@ -401,6 +401,10 @@ impl<'a> Worker<'a> {
             self.push(skipped(root, path, Skip::OtherRoot(other)))?;
             return Ok(None);
         }
+        if self.walk.leaves_out_path(root, &path) {
+            self.push(skipped(root, path, Skip::LeftOut))?;
+            return Ok(None);
+        }
         if above.contains(&number) {
             // A mount of a folder below itself.
             self.failed(root, path, Cause::LinkLoop)?;

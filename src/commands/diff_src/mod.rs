@@ -2,22 +2,35 @@
 //!
 //! The agent names every running file as git would; the client compares the names with the tree of the ref
 //! and then reads only the files that differ. The direction is reference to running: `+` is what runs.
+//!
+//! In order: `facts` (where the code lies), `running` (its files), `pairing` (which folder is which),
+//! the comparison, `judge` (what is noise), `contents` and `output`.
 
+mod archives;
 mod contents;
+mod json;
+mod judge;
 mod output;
 mod pairing;
 mod reference;
 mod running;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
 use bstr::BString;
 use clap::{ArgGroup, Args};
 
 use self::{
+    contents::{Cache, Reader},
+    judge::{Case, Judgement},
     output::{Format, Report},
     pairing::Pins,
     reference::Reference,
+    running::RunningTree,
+};
+use super::{
+    facts::{self, TargetFacts},
+    fan_out,
 };
 use crate::{
     cli::{
@@ -26,8 +39,13 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::{comparison, roots},
-    target::Target,
+    evidence::{
+        classes,
+        comparison::{self, Comparison, ReferenceFile},
+        mapping::Mapping,
+        noise::Class,
+    },
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -36,7 +54,7 @@ use crate::{
     clippy::struct_excessive_bools,
     reason = "each is a flag of its own, as in git"
 )]
-#[command(group = ArgGroup::new("format").args(["stat", "numstat", "shortstat", "name_status", "name_only", "output"]))]
+#[command(group = ArgGroup::new("format").args(["stat", "numstat", "shortstat", "name_status", "name_only", "noise", "output"]))]
 pub struct DiffSrcArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -47,14 +65,35 @@ pub struct DiffSrcArgs {
     /// current directory]
     #[arg(long, value_name = "PATH|URL")]
     repo: Option<String>,
-    /// A running folder, as the process sees it; may be given several times [default: the working directory and
-    /// the folder of the script]
+    /// A running folder, as the process sees it; may be given several times [default: found from the process's
+    /// working directory, arguments, environment and open files]
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
     /// The folder of the repository that the running folder is, one for each `--root` [default: found by equal
     /// files]
     #[arg(long = "path", value_name = "DIR")]
     paths: Vec<PathBuf>,
+    /// A running folder and the folder of the repository that it is (empty: the top); may be given several times
+    #[arg(
+        long = "map",
+        value_name = "RUNNING=REPOSITORY",
+        conflicts_with = "paths"
+    )]
+    maps: Vec<OsString>,
+    /// Compare as `git diff --no-renames` does: nothing is taken for noise, nothing for renamed
+    #[arg(long)]
+    exact: bool,
+    /// List what was taken for noise, and why; of one class (generated, dependency, ignored, attributes, mode,
+    /// mounted, left-out, moved, compiled, submodule, system, unmapped) or of all
+    #[arg(
+        long,
+        value_name = "CLASS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all",
+        conflicts_with = "exact"
+    )]
+    noise: Option<NoiseWanted>,
     /// Print how many lines each file differs in
     #[arg(long)]
     stat: bool,
@@ -90,70 +129,132 @@ pub struct DiffSrcArgs {
     max_file_size: u64,
 }
 
+/// Which noise is listed; `None` for all.
+#[derive(Clone, Copy, Debug)]
+struct NoiseWanted(Option<Class>);
+
+impl FromStr for NoiseWanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(None));
+        }
+        let class = Class::of_name(text).ok_or_else(|| {
+            let names: Vec<&str> = Class::ALL.into_iter().map(Class::name).collect();
+            format!("the classes are {}", names.join(", "))
+        })?;
+        Ok(Self(Some(class)))
+    }
+}
+
+/// A change so soon after the start is part of the start.
+const STARTING: i64 = 1_000_000_000;
+
 /// Runs `kdbg diff-src`.
 pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let wanted = args.target.wanted()?;
-    let pins = Pins::new(&args.roots, &args.paths)?;
-    let format = Format::of(&args);
+    let pins = Pins::new(&args.roots, &args.paths, &args.maps)?;
     let progress = printer.progress("opening the repository");
-    let (reference, target) = tokio::join!(
-        Reference::open(args.repo.clone(), args.reference.clone(), &progress),
-        async { Target::open(&wanted).await.map_err(CommandError::from) }
-    );
+    let reference = Reference::open(args.repo.clone(), args.reference.clone(), &progress);
+    if args.target.means_all() {
+        let reference = reference.await?;
+        drop(progress);
+        reference.print_notices(printer);
+        return fan_out::run(
+            &args.target,
+            args.output,
+            printer,
+            async |target, printer| look(&args, &pins, &reference, target, printer).await,
+        )
+        .await;
+    }
+    let (reference, target) = tokio::join!(reference, async {
+        Target::open(&wanted).await.map_err(CommandError::from)
+    });
+    drop(progress);
     // What is wrong with the command line matters more than what is wrong with the target.
     let (reference, target) = (reference?, target?);
-    tracing::debug!(
-        pid = target.process().id.pid,
-        "target and repository are open"
-    );
-    for notice in &reference.notices {
-        printer.note(notice);
+    let pid = target.process().id.pid;
+    tracing::debug!(pid, "target and repository are open");
+    if matches!(target.place, Place::Pod(_)) {
+        crate::commands::say_choice(&target, printer);
     }
-    let wanted_roots = pins
-        .roots()
-        .unwrap_or_else(|| roots::of_process(target.process()));
-    if wanted_roots.is_empty() {
-        return Err(no_root(&target));
+    reference.print_notices(printer);
+    look(&args, &pins, &reference, target, printer).await
+}
+
+/// Compares one target with the reference.
+async fn look(
+    args: &DiffSrcArgs,
+    pins: &Pins,
+    reference: &Reference,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let format = Format::of(args);
+    let progress = printer.progress("naming the running files");
+    let run = Run {
+        args,
+        target: &target,
+        reference,
+        late: target.process().started_at.saturating_mul(1_000_000) + STARTING,
+    };
+    let facts = facts::fetch(&target).await?;
+    let (mut running, tree) = run.trees(pins, &facts, &progress).await?;
+    let mappings = pairing::pair_up(pins, &running, &tree, reference)?;
+    if mappings.is_empty() {
+        return Err(pairing::nothing_in_common(&tree, reference));
     }
-    progress.say("naming the running files");
-    let (running, tree) = tokio::join!(
-        running::walk(
-            &target,
-            &wanted_roots,
-            reference.hash_kind(),
-            args.max_file_size,
-            &progress
-        ),
-        reference.tree()
+    let unknown = running.unknown();
+    let running_classes = running.classes();
+    let classes = classes::compare(
+        running_classes.iter().map(AsRef::as_ref),
+        tree.iter().map(|file| file.path.as_ref()),
     );
-    let (mut running, tree) = (running?, tree?);
-    tracing::debug!(
-        running = running.count(),
-        reference = tree.len(),
-        "both trees are listed"
-    );
-    let pairings = pairing::pair(&pins, &running, &tree, &reference)?;
-    let unreadable = pairings.unreadable(&running);
-    let comparison = comparison::compare(running.take_files(), &tree, &pairings.pairs, &unreadable);
-    let mut report = Report::new(&target, &reference, &running, pairings, comparison);
-    tracing::debug!(
-        differences = report.comparison.differences.len(),
-        "the trees are compared"
-    );
-    report.print_notes(printer);
+    let comparison =
+        comparison::compare(running.take_files(), &tree, &mappings, &unknown, run.late);
+    let differences = comparison.differences.len();
+    tracing::debug!(differences, "the trees are compared");
     progress.say("reading the files that differ");
-    contents::print(
-        &mut report,
-        &target,
-        &reference,
-        &running,
-        format,
-        &args,
-        printer,
-    )
-    .await?;
+    let mut report = Report {
+        target: &target,
+        reference,
+        running: &running,
+        mappings,
+        comparison,
+        judgement: Judgement::default(),
+        counts: Vec::new(),
+        unshown: Vec::new(),
+        classes,
+        // `which-ref` knows; its short form goes here.
+        revision: None,
+    };
+    let mut cache = Cache::default();
+    report.judgement = run
+        .judge(
+            &mut report.comparison,
+            &report.mappings,
+            &running,
+            &tree,
+            &facts,
+            &mut cache,
+        )
+        .await?;
+    report.print_head(printer);
+    let reader = Reader {
+        target: &target,
+        reference,
+        running: &running,
+        limit: args.max_file_size,
+    };
+    contents::print(&mut report, &reader, &mut cache, format, args, printer).await?;
     tracing::debug!("the differences are printed");
     drop(progress);
+    if let Format::Noise(class) = format {
+        report.print_noise(class, printer)?;
+    }
+    report.print_summary(printer);
     report.print_warnings(printer);
     let status = report.status();
     if format == Format::Json {
@@ -163,10 +264,95 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     Ok(status)
 }
 
+/// What all steps of a run need.
+struct Run<'a> {
+    args: &'a DiffSrcArgs,
+    target: &'a Target,
+    reference: &'a Reference,
+    /// What was changed after this was changed after the process started: nanoseconds since 1970.
+    late: i64,
+}
+
+impl Run<'_> {
+    /// Lists both trees.
+    async fn trees(
+        &self,
+        pins: &Pins,
+        facts: &TargetFacts,
+        progress: &crate::cli::progress::Progress,
+    ) -> Result<(RunningTree, Vec<ReferenceFile>), CommandError> {
+        let running = async {
+            let found = if pins.wants_roots() {
+                facts::roots(self.target, facts).await?
+            } else {
+                Vec::new()
+            };
+            let roots = pins.roots(found);
+            if roots.is_empty() {
+                return Err(no_root(self.target));
+            }
+            let running = running::walk(
+                self.target,
+                &roots,
+                self.reference.hash_kind(),
+                self.args.max_file_size,
+                self.late,
+                progress,
+            )
+            .await?;
+            if running.root_paths().is_empty() {
+                return Err(no_root(self.target));
+            }
+            Ok(running)
+        };
+        let (running, tree) = tokio::join!(running, self.reference.tree());
+        let (mut running, tree) = (running?, tree?);
+        if !self.args.exact {
+            archives::look_into(&mut running, self.target, self.reference.hash_kind()).await?;
+        }
+        let (count, reference) = (running.count(), tree.len());
+        tracing::debug!(running = count, reference, "both trees are listed");
+        Ok((running, tree))
+    }
+
+    /// Tells real differences from noise; with `--exact` all are real.
+    async fn judge(
+        &self,
+        comparison: &mut Comparison,
+        mappings: &[Mapping],
+        running: &RunningTree,
+        tree: &[ReferenceFile],
+        facts: &TargetFacts,
+        cache: &mut Cache,
+    ) -> Result<Judgement, CommandError> {
+        if self.args.exact {
+            return Ok(Judgement {
+                real: std::mem::take(&mut comparison.differences),
+                ..Judgement::default()
+            });
+        }
+        let case = Case {
+            target: self.target,
+            reference: self.reference,
+            tree,
+            running,
+            mappings,
+            facts,
+            max_file_size: self.args.max_file_size,
+            late: self.late,
+        };
+        case.judge(comparison, cache).await
+    }
+}
+
 fn no_root(target: &Target) -> CommandError {
     let message = format!(
-        "process {} works in `/` and runs no script, so kdbg cannot tell where its code is",
-        target.process().id.pid
+        "nothing of process {} says where its code is: it works in `{}`, and no argument, variable or open file of it names a folder of its own",
+        target.process().id.pid,
+        target.process().folder.known().map_or_else(
+            || "an unknown folder".to_owned(),
+            |folder| crate::render::safe(folder)
+        ),
     );
     CommandError::usage(message).hint(
         "name the folder with `--root DIR`, as the process sees it; `kdbg ls` shows what is there",

@@ -1,22 +1,30 @@
-//! What is printed: the formats that git has, JSON, and the notes round them.
+//! What is printed: the formats that git has, and the notes round them. JSON is in `json`.
 
-use bstr::BString;
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use super::{DiffSrcArgs, pairing::Pairings, reference::Reference, running::RunningTree};
+use bstr::{BString, ByteSlice as _};
+
+use super::{
+    DiffSrcArgs,
+    judge::{Judgement, NoiseRow},
+    reference::Reference,
+    running::RunningTree,
+};
 use crate::{
     cli::{args::OutputFormat, error::CommandError, exit::ExitStatus, printer::Printer},
     diff::{
-        Abbreviation, Change, Counts, FileCount, Limits, PatchOptions, Terminator, write_name_only,
+        Abbreviation, Change, FileCount, Limits, PatchOptions, Terminator, write_name_only,
         write_name_status, write_numstat, write_shortstat, write_stat,
     },
     evidence::{
-        comparison::{Comparison, Difference},
-        mapping::{self, How},
+        classes::Classes,
+        comparison::Comparison,
+        finding::Finding,
+        mapping::{How, Mapping},
+        noise::Class,
     },
-    object::FileMode,
     protocol::message::Skip,
-    render::{JsonBytes, safe},
+    render::safe,
     target::Target,
 };
 
@@ -32,6 +40,8 @@ pub(super) enum Format {
     Shortstat,
     NameStatus,
     NameOnly,
+    /// What is noise, of one class or of all.
+    Noise(Option<Class>),
     Json,
 }
 
@@ -50,6 +60,9 @@ impl Format {
                 name_only: true, ..
             } => Self::NameOnly,
             DiffSrcArgs {
+                noise: Some(noise), ..
+            } => Self::Noise(noise.0),
+            DiffSrcArgs {
                 output: OutputFormat::Json,
                 ..
             } => Self::Json,
@@ -62,7 +75,7 @@ impl Format {
 
     /// Whether the contents of both sides are needed, or their names are enough.
     pub(super) const fn needs_contents(self) -> bool {
-        !matches!(self, Self::NameStatus | Self::NameOnly)
+        !matches!(self, Self::NameStatus | Self::NameOnly | Self::Noise(_))
     }
 
     pub(super) fn limits(args: &DiffSrcArgs) -> Limits {
@@ -97,6 +110,7 @@ impl Format {
     ) -> Result<(), CommandError> {
         let written = match self {
             Self::NameOnly => write_name_only(printer.data(), changes, terminator(args)),
+            Self::Noise(_) => Ok(()),
             _ => write_name_status(printer.data(), changes, terminator(args)),
         };
         written.map_err(CommandError::output)
@@ -129,66 +143,41 @@ fn terminator(args: &DiffSrcArgs) -> Terminator {
 
 /// All that a run has found.
 pub(super) struct Report<'a> {
-    target: &'a Target,
-    reference: &'a Reference,
-    running: &'a RunningTree,
-    pairings: Pairings,
+    pub(super) target: &'a Target,
+    pub(super) reference: &'a Reference,
+    pub(super) running: &'a RunningTree,
+    pub(super) mappings: Vec<Mapping>,
     pub(super) comparison: Comparison,
+    pub(super) judgement: Judgement,
     pub(super) counts: Vec<FileCount>,
     /// Paths that differ but whose content could not be had, with the reason.
     pub(super) unshown: Vec<(BString, String)>,
+    /// Classes that run against sources, where there are both.
+    pub(super) classes: Option<Classes>,
+    /// Which commit runs, in one line; `None` when that is not known.
+    pub(super) revision: Option<String>,
 }
 
-impl<'a> Report<'a> {
-    pub(super) fn new(
-        target: &'a Target,
-        reference: &'a Reference,
-        running: &'a RunningTree,
-        pairings: Pairings,
-        comparison: Comparison,
-    ) -> Self {
-        Self {
-            target,
-            reference,
-            running,
-            pairings,
-            comparison,
-            counts: Vec::new(),
-            unshown: Vec::new(),
-        }
-    }
-
+impl Report<'_> {
     /// Says what is compared with what.
-    pub(super) fn print_notes(&self, printer: &Printer) {
+    pub(super) fn print_head(&self, printer: &Printer) {
         crate::commands::say_choice(self.target, printer);
-        for (pairing, how) in self.pairings.pairs.iter().zip(&self.pairings.how) {
-            let Some(root) = self.running.roots().get(pairing.root as usize) else {
-                continue;
-            };
-            let whole = root.path.clone().unwrap_or_default();
-            let why = root.asked.why.because();
-            let folder = if pairing.running.is_empty() {
-                format!("`{}`, {why},", safe(&whole))
-            } else {
-                let folder = mapping::join(whole.as_ref(), pairing.running.as_ref());
-                format!("`{}` in `{}`, {why},", safe(&folder), safe(&whole))
-            };
-            let repository = if pairing.repository.is_empty() {
-                "the top".to_owned()
-            } else {
-                format!("`{}`", safe(&pairing.repository))
-            };
-            let how = match how {
-                How::Asked => String::new(),
-                How::Voted { agree, of } => format!(" ({agree} of {of} files are equal there)"),
-            };
-            printer.note(&format!(
-                "comparing {folder} with {repository} of {}{how}",
-                self.reference.name()
-            ));
+        if let Some(revision) = &self.revision {
+            printer.note(revision);
         }
-        if self.comparison.outside > 0 {
-            let outside = self.comparison.outside;
+        for root in self.running.roots() {
+            if let Some(path) = &root.path {
+                tracing::info!("looking in `{}`, {}", safe(path), root.asked.why.because());
+            }
+        }
+        for (index, mapping) in self.mappings.iter().enumerate() {
+            printer.note(&self.mapping(index, mapping));
+        }
+        for volume in &self.judgement.on_volume {
+            printer.note(volume);
+        }
+        if !self.comparison.outside.is_empty() {
+            let outside = self.comparison.outside.len();
             printer.note(&format!(
                 "{outside} running files lie outside of that folder and were not compared"
             ));
@@ -205,16 +194,149 @@ impl<'a> Report<'a> {
                 self.running.special
             ));
         }
+        if let Some(note) = self.revision_only() {
+            printer.note(&note);
+        }
+        if let Some(classes) = &self.classes {
+            Self::print_classes(classes, printer);
+        }
     }
 
-    /// Says what could not be read.
+    /// Says which classes have no source, and which sources no class.
+    fn print_classes(classes: &Classes, printer: &Printer) {
+        const SHOWN: usize = 5;
+        printer.note(&format!(
+            "{} sources have a class of their name, {} have none, and {} classes of their packages have no source",
+            classes.matched,
+            classes.without_class.len(),
+            classes.without_source.len()
+        ));
+        for source in classes.without_class.iter().take(SHOWN) {
+            printer.note(&format!("no class runs of `{}`", safe(source)));
+        }
+        for class in classes.without_source.iter().take(SHOWN) {
+            printer.note(&format!(
+                "no source is there of the class `{}`",
+                safe(class)
+            ));
+        }
+    }
+
+    /// `/app`, the working directory, with `services/shop` of `main` (2 of 3 files are equal there)
+    fn mapping(&self, index: usize, mapping: &Mapping) -> String {
+        let root = self.running.root_of(mapping.running.as_ref());
+        let why = root.map_or_else(String::new, |root| {
+            let whole = root
+                .path
+                .as_ref()
+                .filter(|whole| **whole != mapping.running);
+            let within = whole.map_or_else(String::new, |whole| format!(" in `{}`", safe(whole)));
+            format!("{within}, {},", root.asked.why.because())
+        });
+        let repository = if mapping.repository.is_empty() {
+            "the top".to_owned()
+        } else {
+            format!("`{}`", safe(&mapping.repository))
+        };
+        let coverage = self.comparison.coverage.get(index).copied();
+        let how = match (mapping.how, coverage) {
+            (How::Voted { .. }, Some(coverage)) => format!(
+                " ({} of {} files are equal there)",
+                coverage.equal, coverage.of
+            ),
+            (How::Asked, _) | (_, None) => String::new(),
+        };
+        format!(
+            "comparing `{}`{why} with {repository} of {}{how}",
+            safe(&mapping.running),
+            self.reference.name()
+        )
+    }
+
+    /// What cannot be compared by lines, because only what a compiler made of it runs.
+    fn revision_only(&self) -> Option<String> {
+        let sources = self
+            .judgement
+            .noise
+            .iter()
+            .filter(|row| row.noise.class == Class::Compiled)
+            .count();
+        let ends: Vec<String> = self
+            .judgement
+            .compiled
+            .iter()
+            .map(|end| format!("`.{end}`"))
+            .collect();
+        (sources > 0).then(|| {
+            format!(
+                "revision only for {sources} {} files: none of them runs as it is, so their lines cannot be compared",
+                ends.join(", ")
+            )
+        })
+    }
+
+    /// Says what was left out as noise.
+    pub(super) fn print_summary(&self, printer: &Printer) {
+        if self.judgement.noise.is_empty() {
+            return;
+        }
+        let mut counts: BTreeMap<Class, usize> = BTreeMap::new();
+        for row in &self.judgement.noise {
+            *counts.entry(row.noise.class).or_default() += 1;
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .map(|(class, count)| format!("{count} {class}"))
+            .collect();
+        let real = self.judgement.real.len();
+        let plural = if real == 1 { "" } else { "s" };
+        printer.note(&format!(
+            "{real} real difference{plural}; noise: {} (`--noise` lists it)",
+            counts.join(", ")
+        ));
+    }
+
+    /// Lists the noise of a class, or all of it: class, status, path and reason, with tabs.
+    pub(super) fn print_noise(
+        &self,
+        class: Option<Class>,
+        printer: &mut Printer,
+    ) -> Result<(), CommandError> {
+        let rows = self
+            .judgement
+            .noise
+            .iter()
+            .filter(|row| class.is_none_or(|class| row.noise.class == class));
+        for row in rows {
+            let line = format!(
+                "{}\t{}\t{}\t{}\n",
+                row.noise.class,
+                status(row),
+                crate::diff::quoted(&row.difference.path).as_bstr(),
+                safe(row.noise.because.as_bytes())
+            );
+            printer
+                .data()
+                .write_all(line.as_bytes())
+                .map_err(CommandError::output)?;
+        }
+        Ok(())
+    }
+
+    /// Says what was found of the process, and what could not be read.
     pub(super) fn print_warnings(&self, printer: &Printer) {
-        const SHOWN: usize = 10;
+        let findings: Vec<String> = self
+            .judgement
+            .findings
+            .iter()
+            .map(Finding::sentence)
+            .collect();
+        print_some(&findings, printer);
         let unreadable = self
             .running
             .unreadable
             .iter()
-            .map(|(_, _, failure)| failure.to_string());
+            .map(|(_, failure)| failure.to_string());
         let unshown = self.unshown.iter().map(|(path, reason)| {
             format!("`{}` differs but cannot be shown: {reason}", safe(path))
         });
@@ -222,205 +344,53 @@ impl<'a> Report<'a> {
             .running
             .skipped
             .iter()
-            .filter_map(|(_, path, skip)| match skip {
+            .filter_map(|(path, skip)| match skip {
                 Skip::PseudoFileSystem(kind) => Some(format!(
                     "`{}` was left out: it is a {kind} file system",
                     safe(path)
                 )),
                 Skip::OtherRoot(_) | Skip::LeftOut => None,
             });
-        let warnings: Vec<String> = unreadable.chain(unshown).chain(skipped).collect();
-        for warning in warnings.iter().take(SHOWN) {
-            printer.warning(warning);
-        }
-        if warnings.len() > SHOWN {
-            printer.warning(&format!(
-                "and {} more; `-o json` lists all of them",
-                warnings.len() - SHOWN
-            ));
-        }
+        let unopened =
+            self.running.unopened.iter().map(|(path, reason)| {
+                format!("`{}` could not be looked into: {reason}", safe(path))
+            });
+        let warnings: Vec<String> = unreadable
+            .chain(unshown)
+            .chain(skipped)
+            .chain(unopened)
+            .collect();
+        print_some(&warnings, printer);
     }
 
-    fn is_complete(&self) -> bool {
-        self.running.unreadable.is_empty() && self.unshown.is_empty()
+    pub(super) fn is_complete(&self) -> bool {
+        self.running.unreadable.is_empty()
+            && self.unshown.is_empty()
+            && self.running.unopened.is_empty()
     }
 
     pub(super) fn status(&self) -> ExitStatus {
-        ExitStatus::of_comparison(!self.comparison.differences.is_empty(), self.is_complete())
-    }
-
-    pub(super) fn json(&self) -> impl Serialize {
-        let process = self.target.process();
-        JsonReport {
-            schema: 1,
-            process: JsonProcess {
-                pid: process.id.pid,
-                name: JsonBytes(&process.name),
-                because: self.target.choice.because(),
-            },
-            reference: JsonReference {
-                spec: self.reference.spec(),
-                commit: self.reference.commit().id.to_string(),
-                repository: self.reference.repository_path().display().to_string(),
-            },
-            mappings: self.mappings(),
-            complete: self.is_complete(),
-            equal: self.comparison.equal,
-            outside: self.comparison.outside,
-            running_files: self.running.count(),
-            submodules: self
-                .comparison
-                .submodules
-                .iter()
-                .map(|path| JsonBytes(path))
-                .collect(),
-            files: self
-                .comparison
-                .differences
-                .iter()
-                .map(|difference| self.file(difference))
-                .collect(),
-            unreadable: self.unreadable(),
-        }
-    }
-
-    fn mappings(&self) -> Vec<JsonMapping<'_>> {
-        let rows = self.pairings.pairs.iter().zip(&self.pairings.how);
-        rows.map(|(pairing, how)| {
-            let root = self.running.roots().get(pairing.root as usize);
-            JsonMapping {
-                root: root
-                    .and_then(|root| root.path.as_ref())
-                    .map(|path| JsonBytes(path)),
-                running: JsonBytes(&pairing.running),
-                repository: JsonBytes(&pairing.repository),
-                equal_files: match how {
-                    How::Asked => None,
-                    How::Voted { agree, .. } => Some(*agree),
-                },
-            }
-        })
-        .collect()
-    }
-
-    fn file<'b>(&'b self, difference: &'b Difference) -> JsonFile<'b> {
-        let counts = self
-            .counts
-            .binary_search_by(|count| count.path.cmp(&difference.path))
-            .ok()
-            .and_then(|found| self.counts.get(found));
-        let (added, deleted) = match counts.map(|count| count.counts) {
-            Some(Counts::Text { added, deleted }) => (Some(added), Some(deleted)),
-            Some(Counts::Binary { .. }) | None => (None, None),
-        };
-        let side = |mode: FileMode, id: crate::object::ObjectId| JsonSide {
-            mode: mode.as_octal(),
-            id: id.to_string(),
-        };
-        let change = super::contents::without_contents(difference);
-        JsonFile {
-            status: change.status().map_or('M', crate::diff::Status::letter),
-            path: JsonBytes(&difference.path),
-            running_path: difference
-                .running
-                .as_ref()
-                .map(|file| JsonOwned(self.running.path_of(file))),
-            reference: difference
-                .reference
-                .map(|version| side(version.mode, version.id)),
-            running: difference
-                .running
-                .as_ref()
-                .map(|file| side(file.version.mode, file.version.id)),
-            binary: counts.map(|count| matches!(count.counts, Counts::Binary { .. })),
-            added,
-            deleted,
-        }
-    }
-
-    fn unreadable(&self) -> Vec<JsonUnreadable<'_>> {
-        let running = self
-            .running
-            .unreadable
-            .iter()
-            .map(|(_, path, failure)| JsonUnreadable {
-                path: JsonBytes(path),
-                reason: failure.to_string(),
-            });
-        let unshown = self.unshown.iter().map(|(path, reason)| JsonUnreadable {
-            path: JsonBytes(path),
-            reason: reason.clone(),
-        });
-        running.chain(unshown).collect()
+        let differs = !self.judgement.real.is_empty() || !self.judgement.findings.is_empty();
+        ExitStatus::of_comparison(differs, self.is_complete())
     }
 }
 
-#[derive(Serialize)]
-struct JsonReport<'a> {
-    schema: u32,
-    process: JsonProcess<'a>,
-    reference: JsonReference<'a>,
-    mappings: Vec<JsonMapping<'a>>,
-    complete: bool,
-    equal: usize,
-    outside: usize,
-    running_files: usize,
-    submodules: Vec<JsonBytes<'a>>,
-    files: Vec<JsonFile<'a>>,
-    unreadable: Vec<JsonUnreadable<'a>>,
+/// git's letter for a row of noise.
+pub(super) fn status(row: &NoiseRow) -> char {
+    let change = super::contents::without_contents(&row.difference);
+    change.status().map_or('M', crate::diff::Status::letter)
 }
 
-#[derive(Serialize)]
-struct JsonProcess<'a> {
-    pid: u32,
-    name: JsonBytes<'a>,
-    because: String,
-}
-
-#[derive(Serialize)]
-struct JsonReference<'a> {
-    spec: &'a str,
-    commit: String,
-    repository: String,
-}
-
-#[derive(Serialize)]
-struct JsonMapping<'a> {
-    root: Option<JsonBytes<'a>>,
-    running: JsonBytes<'a>,
-    repository: JsonBytes<'a>,
-    equal_files: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct JsonFile<'a> {
-    status: char,
-    path: JsonBytes<'a>,
-    running_path: Option<JsonOwned>,
-    reference: Option<JsonSide>,
-    running: Option<JsonSide>,
-    binary: Option<bool>,
-    added: Option<usize>,
-    deleted: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct JsonSide {
-    mode: &'static str,
-    id: String,
-}
-
-#[derive(Serialize)]
-struct JsonUnreadable<'a> {
-    path: JsonBytes<'a>,
-    reason: String,
-}
-
-/// [`JsonBytes`] of its own bytes.
-struct JsonOwned(BString);
-
-impl Serialize for JsonOwned {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        JsonBytes(&self.0).serialize(serializer)
+/// Warns of the first of many things.
+fn print_some(warnings: &[String], printer: &Printer) {
+    const SHOWN: usize = 10;
+    for warning in warnings.iter().take(SHOWN) {
+        printer.warning(warning);
+    }
+    if warnings.len() > SHOWN {
+        printer.warning(&format!(
+            "and {} more; `-o json` lists all of them",
+            warnings.len() - SHOWN
+        ));
     }
 }

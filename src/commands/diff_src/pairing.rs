@@ -1,6 +1,10 @@
 //! Which running folder is compared with which folder of the repository.
 
-use std::path::PathBuf;
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+};
 
 use bstr::{BString, ByteSlice as _};
 
@@ -8,68 +12,30 @@ use super::{bytes, reference::Reference, running::RunningTree};
 use crate::{
     cli::error::{CommandError, ErrorKind},
     evidence::{
-        comparison::{Pairing, ReferenceFile, repository_path_of},
-        mapping::{self, How},
+        comparison::ReferenceFile,
+        mapping::{self, How, Mapping},
+        noise::left_out::is_compiled,
         roots::{Root, Why},
     },
-    protocol::message::Skip,
     render::safe,
 };
 
 /// What the user has said about folders.
 pub(super) struct Pins {
     roots: Vec<BString>,
+    /// Folders of the repository, one for each root.
     paths: Vec<BString>,
-}
-
-/// The pairings, with how each was found.
-pub(super) struct Pairings {
-    pub(super) pairs: Vec<Pairing>,
-    pub(super) how: Vec<How>,
-}
-
-impl Pairings {
-    /// Adds a pairing. A folder of the repository has one running folder: of two copies, the one with more equal
-    /// files counts, and the first when they agree.
-    fn add(&mut self, pairing: Pairing, how: How) {
-        let copy = self
-            .pairs
-            .iter()
-            .position(|other| other.repository == pairing.repository);
-        if let Some((other, other_how)) = copy
-            .and_then(|position| Some((self.pairs.get_mut(position)?, self.how.get_mut(position)?)))
-        {
-            if how.agreeing() > other_how.agreeing() {
-                (*other, *other_how) = (pairing, how);
-            }
-        } else {
-            self.pairs.push(pairing);
-            self.how.push(how);
-        }
-    }
-
-    /// The repository paths whose running side is not known: unreadable, or on purpose not read.
-    pub(super) fn unreadable(&self, running: &RunningTree) -> Vec<BString> {
-        let unreadable = running
-            .unreadable
-            .iter()
-            .map(|(root, path, _)| (*root, path));
-        let skipped = running
-            .skipped
-            .iter()
-            // What lies below another root is known: it is listed there.
-            .filter(|(_, _, skip)| !matches!(skip, Skip::OtherRoot(_)))
-            .map(|(root, path, _)| (*root, path));
-        unreadable
-            .chain(skipped)
-            .filter_map(|(root, path)| repository_path_of(root, path.as_ref(), &self.pairs))
-            .collect()
-    }
+    /// Running folders with folders of the repository.
+    maps: Vec<(BString, BString)>,
 }
 
 impl Pins {
-    /// Takes `--root` and `--path` apart.
-    pub(super) fn new(roots: &[PathBuf], paths: &[PathBuf]) -> Result<Self, CommandError> {
+    /// Takes `--root`, `--path` and `--map` apart.
+    pub(super) fn new(
+        roots: &[PathBuf],
+        paths: &[PathBuf],
+        maps: &[OsString],
+    ) -> Result<Self, CommandError> {
         if !paths.is_empty() && paths.len() != roots.len().max(1) {
             let message = format!(
                 "{} `--root` and {} `--path` cannot be paired",
@@ -81,7 +47,7 @@ impl Pins {
         }
         let paths: Vec<BString> = paths
             .iter()
-            .map(|path| repository_folder(path))
+            .map(|path| repository_folder("--path ", path.as_os_str()))
             .collect::<Result<_, _>>()?;
         for (position, path) in paths.iter().enumerate() {
             if paths.iter().take(position).any(|other| other == path) {
@@ -93,44 +59,84 @@ impl Pins {
         Ok(Self {
             roots: roots.iter().map(|root| bytes(root)).collect(),
             paths,
+            maps: maps.iter().map(|map| pair(map)).collect::<Result<_, _>>()?,
         })
     }
 
-    /// The roots that the user named; `None` when kdbg is to find them.
-    pub(super) fn roots(&self) -> Option<Vec<Root>> {
-        if self.roots.is_empty() && self.paths.is_empty() {
-            return None;
-        }
-        if self.roots.is_empty() {
+    /// Whether kdbg is to find the roots.
+    pub(super) fn wants_roots(&self) -> bool {
+        self.roots.is_empty() && self.paths.is_empty()
+    }
+
+    /// The roots that the user named, with those of `--map`, in front of those that were found.
+    pub(super) fn roots(&self, found: Vec<Root>) -> Vec<Root> {
+        let asked = |path: &BString| Root {
+            path: path.clone(),
+            why: Why::Asked,
+            is_guess: false,
+        };
+        let mut roots: Vec<Root> = self.roots.iter().map(asked).collect();
+        if roots.is_empty() && !self.paths.is_empty() {
             // A `--path` alone means the working directory.
-            return Some(vec![Root {
+            roots.push(Root {
                 path: BString::default(),
                 why: Why::WorkingDirectory,
-            }]);
+                is_guess: false,
+            });
         }
-        Some(
-            self.roots
-                .iter()
-                .map(|path| Root {
-                    path: path.clone(),
-                    why: Why::Asked,
+        roots.extend(self.maps.iter().map(|(running, _)| asked(running)));
+        roots.extend(found);
+        roots
+    }
+
+    /// The mappings that the user gave, for roots that could be opened.
+    fn mappings(&self, running: &RunningTree) -> Vec<Mapping> {
+        let by_root = self.paths.iter().enumerate();
+        let by_map = self
+            .maps
+            .iter()
+            .enumerate()
+            .map(|(position, (_, repository))| {
+                let before = self.roots.len().max(usize::from(!self.paths.is_empty()));
+                (before + position, repository)
+            });
+        by_root
+            .chain(by_map)
+            .filter_map(|(position, repository)| {
+                let root = running.roots().get(position)?.path.clone()?;
+                Some(Mapping {
+                    running: root,
+                    repository: repository.clone(),
+                    how: How::Asked,
                 })
-                .collect(),
-        )
+            })
+            .collect()
     }
 }
 
+/// `A=B`: a running folder and a folder of the repository.
+fn pair(map: &OsStr) -> Result<(BString, BString), CommandError> {
+    let Some((running, repository)) = map.as_bytes().split_once_str("=") else {
+        let message = format!("`--map {}` has no `=`", safe(map.as_bytes()));
+        return Err(CommandError::usage(message).hint(
+            "write `--map RUNNING=REPOSITORY`, as in `--map /app=services/shop`, or `--map /app=` for the top",
+        ));
+    };
+    let repository = repository_folder("--map ...=", OsStr::from_bytes(repository))?;
+    Ok((running.into(), repository))
+}
+
 /// A folder of the repository, from its top: `./a/` is `a`, `.` is the top.
-fn repository_folder(path: &std::path::Path) -> Result<BString, CommandError> {
-    let typed = bytes(path);
+fn repository_folder(option: &str, typed: &OsStr) -> Result<BString, CommandError> {
+    let typed = typed.as_bytes();
     let parts: Vec<&[u8]> = typed
         .split_str("/")
         .filter(|part| !part.is_empty() && *part != b".")
         .collect();
     if typed.starts_with(b"/") || parts.contains(&b"..".as_slice()) {
         let message = format!(
-            "`--path {}` does not name a folder of the repository",
-            safe(&typed)
+            "`{option}{}` does not name a folder of the repository",
+            safe(typed)
         );
         return Err(CommandError::usage(message)
             .hint("name it from the top of the repository, as in `--path services/shop`"));
@@ -138,49 +144,50 @@ fn repository_folder(path: &std::path::Path) -> Result<BString, CommandError> {
     Ok(bstr::join("/", parts).into())
 }
 
-/// Pairs each root with its folder: as the user said, else as the equal files say.
-pub(super) fn pair(
+/// Maps running folders to folders of the repository: as the user said, else as the equal files say.
+pub(super) fn pair_up(
     pins: &Pins,
     running: &RunningTree,
     tree: &[ReferenceFile],
     reference: &Reference,
-) -> Result<Pairings, CommandError> {
-    let mut pairings = Pairings {
-        pairs: Vec::new(),
-        how: Vec::new(),
-    };
-    for root in running.readable_roots() {
-        let mapping = match pins.paths.get(root as usize) {
-            Some(path) => {
-                reference.require_folder(tree, path.as_ref())?;
-                Some((BString::default(), path.clone(), How::Asked))
-            }
-            None => mapping::vote(
-                running.named(root),
-                tree.iter()
-                    .map(|file| (file.path.as_ref(), file.version.id)),
-            )
-            .map(|mapping| (mapping.running, mapping.repository, mapping.how)),
-        };
-        if let Some((folder, repository, how)) = mapping {
-            pairings.add(
-                Pairing {
-                    root,
-                    running: folder,
-                    repository,
-                },
-                how,
-            );
-        }
+) -> Result<Vec<Mapping>, CommandError> {
+    for repository in pins
+        .paths
+        .iter()
+        .chain(pins.maps.iter().map(|(_, path)| path))
+    {
+        reference.require_folder(tree, repository.as_ref())?;
     }
-    if pairings.pairs.is_empty() {
+    let given = pins.mappings(running);
+    let roots = running.root_paths();
+    // Paths for all roots leave nothing to be found.
+    if !pins.paths.is_empty() && pins.maps.is_empty() {
+        return Ok(given);
+    }
+    Ok(mapping::learn(running.files(), tree, &roots, &given))
+}
+
+/// No running file is known to the reference.
+pub(super) fn nothing_in_common(tree: &[ReferenceFile], reference: &Reference) -> CommandError {
+    let sources = tree
+        .iter()
+        .filter(|file| is_compiled(file.path.as_ref()))
+        .count();
+    if sources * 2 > tree.len() {
         let message = format!(
-            "no running file is the same as any at {}, so kdbg cannot tell which folder is which",
-            reference.name()
+            "revision only: no file of {} runs as it is, and {sources} of its {} files are sources that get compiled",
+            reference.name(),
+            tree.len()
         );
-        return Err(CommandError::new(ErrorKind::Incomplete, message)
-            .hint("pin the folders with `--root DIR` (as the process sees it) and `--path DIR` (from the top of the repository)")
-            .hint("check that `--repo` is the repository of this service"));
+        return CommandError::new(ErrorKind::Incomplete, message).hint(
+            "the lines of a program cannot be compared with its source; what names its revision is in the program itself",
+        );
     }
-    Ok(pairings)
+    let message = format!(
+        "no running file is the same as any at {}, so kdbg cannot tell which folder is which",
+        reference.name()
+    );
+    CommandError::new(ErrorKind::Incomplete, message)
+        .hint("pin the folders with `--map RUNNING=REPOSITORY`, as in `--map /app=services/shop`")
+        .hint("check that `--repo` is the repository of this service")
 }

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     cli::{
         error::{CommandError, ErrorKind},
+        printer::Printer,
         progress::Progress,
     },
     evidence::{
@@ -28,10 +29,17 @@ pub(super) struct Reference {
     /// The ref as the user wrote it, or the name of the default one.
     spec: String,
     /// What the user should know of how they were found.
-    pub(super) notices: Vec<String>,
+    notices: Vec<String>,
 }
 
 impl Reference {
+    /// Says what was found out while it was opened.
+    pub(super) fn print_notices(&self, printer: &Printer) {
+        for notice in &self.notices {
+            printer.note(notice);
+        }
+    }
+
     /// Opens the repository, fetching it first when it is a URL, and resolves the ref.
     pub(super) async fn open(
         repo: Option<String>,

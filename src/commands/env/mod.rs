@@ -151,7 +151,11 @@ fn text(
 }
 
 /// The value of an entry, as far as it may be shown; the whole entry when it has no `=`.
-fn shown<'a>(environment: &'a Environment, entry: &Entry, redactor: Redactor) -> Shown<'a> {
+pub(super) fn shown<'a>(
+    environment: &'a Environment,
+    entry: &Entry,
+    redactor: Redactor,
+) -> Shown<'a> {
     let value = environment.value(entry);
     if entry.has_lost_its_name() {
         return redactor.nameless(value.unwrap_or_else(|| environment.bytes(entry)));

@@ -92,11 +92,10 @@ pub enum Cause {
     /// The path leads through a link that goes where no name does (`/proc/PID/fd/N`, `/proc/PID/cwd`), or
     /// above a working directory that is outside of the process's root.
     LeadsOutside,
-    /// The process has another network namespace, and the kernel lets this agent not into it.
-    ForeignNetwork {
-        /// `errno`.
-        errno: i32,
-    },
+    /// There is no shell among the programs that could be run.
+    NoShell,
+    /// The kernel allows it only with these capabilities, and the agent lacks them.
+    Lacks(Capabilities),
 }
 
 impl fmt::Display for Cause {
@@ -129,11 +128,8 @@ impl fmt::Display for Cause {
             Self::LeadsOutside => {
                 formatter.write_str("it leads outside of the files that the process sees by name")
             }
-            Self::ForeignNetwork { errno } => write!(
-                formatter,
-                "it is not ours, and going there needs CAP_SYS_ADMIN ({})",
-                nix::errno::Errno::from_raw(*errno).desc()
-            ),
+            Self::NoShell => formatter.write_str("there is no shell"),
+            Self::Lacks(capabilities) => write!(formatter, "it needs {capabilities}"),
         }
     }
 }
@@ -176,6 +172,10 @@ impl Capabilities {
     pub const SETGID: Self = Self(1 << 6);
     /// `CAP_SETUID`
     pub const SETUID: Self = Self(1 << 7);
+    /// `CAP_SYS_CHROOT`
+    pub const SYS_CHROOT: Self = Self(1 << 18);
+    /// `CAP_SYS_ADMIN`
+    pub const SYS_ADMIN: Self = Self(1 << 21);
     /// `CAP_SYS_PTRACE`
     pub const SYS_PTRACE: Self = Self(1 << 19);
 
@@ -189,6 +189,23 @@ impl Capabilities {
     #[must_use]
     pub const fn missing(self, others: Self) -> Self {
         Self(others.0 & !self.0)
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = [
+            (Self::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
+            (Self::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
+            (Self::SETGID, "CAP_SETGID"),
+            (Self::SETUID, "CAP_SETUID"),
+            (Self::SYS_CHROOT, "CAP_SYS_CHROOT"),
+            (Self::SYS_PTRACE, "CAP_SYS_PTRACE"),
+        ];
+        match known.iter().find(|(capability, _)| capability == self) {
+            Some((_, name)) => formatter.write_str(name),
+            None => write!(formatter, "the capabilities {:#x}", self.0),
+        }
     }
 }
 
@@ -313,9 +330,11 @@ impl Failure {
     pub fn remedies(&self) -> Vec<String> {
         match &self.cause {
             Cause::Denied(denial) => denial.remedies(),
-            Cause::ForeignNetwork { .. } => vec![
-                "run kdbg as root; an answer from another network namespace would not be the process's".to_owned(),
+            Cause::NoShell => vec![
+                "name a command after `--`, or run the target's own shell with `--chroot`"
+                    .to_owned(),
             ],
+            Cause::Lacks(capabilities) => vec![format!("run kdbg as root with {capabilities}")],
             _ => Vec::new(),
         }
     }

@@ -20,6 +20,8 @@ pub struct WalkRequest {
     pub hash_limit: u64,
     /// Files and folders with one of these names are left out, wherever they lie.
     pub leave_out: Vec<BString>,
+    /// Folders with these absolute paths, as the process names them, are left out unless one is a root.
+    pub leave_out_paths: Vec<BString>,
 }
 
 /// A row of the answer.
@@ -69,6 +71,6 @@ pub enum Skip {
     PseudoFileSystem(String),
     /// It lies below another root and is listed there.
     OtherRoot(u32),
-    /// Its name was to be left out.
+    /// Its name or path was to be left out.
     LeftOut,
 }

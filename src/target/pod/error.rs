@@ -249,7 +249,7 @@ pub enum PodError {
         last: String,
     },
     /// The image has no agent that can be run.
-    #[error("image {image} carries no agent: {message}")]
+    #[error("image {image} carries no agent, {message}")]
     NoAgent {
         /// The image.
         image: String,

@@ -120,8 +120,11 @@ pub(super) fn look(pod: &Pod, wanted: &Wanted<'_>) -> Entry {
             return Entry::Absent(name);
         }
         let ended = ephemeral_status(pod, &name)
-            .and_then(|status| status.state.as_ref())
-            .is_some_and(|state| state.terminated.is_some());
+            .and_then(|status| status.state.as_ref()?.terminated.as_ref())
+            // What its image lacks, another container of it would lack too.
+            .is_some_and(|ended| {
+                !has_no_such_program(ended.message.as_deref().unwrap_or_default())
+            });
         if !ended {
             return Entry::Present(name);
         }
@@ -129,7 +132,8 @@ pub(super) fn look(pod: &Pod, wanted: &Wanted<'_>) -> Entry {
     }
 }
 
-fn ephemeral_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+/// The status of an ephemeral container by its name.
+pub(super) fn ephemeral_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     pod.status
         .as_ref()?
         .ephemeral_container_statuses
@@ -489,7 +493,22 @@ fn prospect(pod: &Pod, target: &Found, wanted: &Wanted<'_>, name: &str) -> Prosp
             image: image.then(|| wanted.image.to_owned()),
         })
     };
+    let no_program = |text: String| {
+        Prospect::None(PodError::NoAgent {
+            image: wanted.image.to_owned(),
+            message: if images::is_own(wanted.image) {
+                format!("or it cannot be started: {text}")
+            } else {
+                "and none can be carried there: it has no shell".to_owned()
+            },
+        })
+    };
     if let Some(ended) = &state.terminated {
+        if let Some(message) = &ended.message
+            && has_no_such_program(message)
+        {
+            return no_program(message.clone());
+        }
         let reason = ended.reason.as_deref().unwrap_or("it ended");
         let message = ended.message.as_deref().unwrap_or_default();
         return not_starting(
@@ -514,7 +533,11 @@ fn prospect(pod: &Pod, target: &Found, wanted: &Wanted<'_>, name: &str) -> Prosp
         | "InvalidImageName"
         | "ImageInspectError"
         | "RegistryUnavailable" => not_starting(text, true),
-        "CreateContainerConfigError" => not_starting(text, false),
+        // A container that the runtime could not start is never tried again when it is an ephemeral one.
+        "RunContainerError" | "CreateContainerError" if has_no_such_program(&text) => {
+            no_program(text)
+        }
+        "CreateContainerConfigError" | "RunContainerError" => not_starting(text, false),
         _ => Prospect::Waiting(format!("the kubelet says: {text}")),
     }
 }
@@ -629,6 +652,26 @@ mod tests {
         };
         assert_eq!(reason, "ImagePullBackOff: Back-off pulling");
         assert_eq!(image.as_deref(), Some("registry/kdbg-agent:1"));
+    }
+
+    #[test]
+    fn an_image_without_a_shell_is_told_from_one_whose_agent_does_not_start() {
+        let failed = json!({"waiting": {
+            "reason": "RunContainerError",
+            "message": r#"failed to create shim task: exec: "sh": executable file not found in $PATH"#,
+        }});
+        let error = |image| {
+            let wanted = Wanted { image, ..WANTED };
+            match prospect(&pod(&[("k", failed.clone())], 0), &found(), &wanted, "k") {
+                Prospect::None(error) => error.to_string(),
+                Prospect::Waiting(text) => panic!("it will not start: {text}"),
+            }
+        };
+        assert_eq!(
+            error("shop/web:7"),
+            "image shop/web:7 carries no agent, and none can be carried there: it has no shell"
+        );
+        assert!(error("registry/kdbg-agent:1").contains("executable file not found"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod client;
 mod container;
+pub mod declared;
 mod error;
 mod exec;
 mod images;
@@ -14,6 +15,7 @@ mod inject;
 mod push;
 mod resolve;
 mod rung;
+mod witness;
 
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub use rung::{Rung, User};
 use self::{
     container::Found,
     inject::{Entry, NotAdded},
+    witness::Witness,
 };
 use super::{Selector, TargetError, list};
 use crate::{
@@ -35,7 +38,7 @@ use crate::{
         container as evidence,
     },
     protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
-    session::Session,
+    session::{RequestError, Session, SessionError},
 };
 
 /// The image of the agent's container when none is asked for. Whoever ships kdbg sets `KDBG_DEFAULT_IMAGE` when
@@ -256,6 +259,8 @@ impl PodFound {
             options.limit,
         )
         .await?;
+        let witness = Witness::new(&self.cluster, &self.pod, &self.found, &name);
+        session.when_lost(witness.testify());
         let place = self.place(rung, image, name, reused);
         let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
@@ -344,8 +349,13 @@ async fn members(session: &Session, place: &Place) -> Result<Vec<Process>, PodEr
     };
     let ourselves = async { Ok(session.request(&Request::Agent)?.head::<Agent>().await?) };
     let all = list(session, ProcessScope::All);
-    let (ourselves, all) = tokio::try_join!(ourselves, all)
-        .map_err(|error: TargetError| not_visible(error.to_string()))?;
+    let (ourselves, all) =
+        tokio::try_join!(ourselves, all).map_err(|error: TargetError| match error {
+            TargetError::Request(RequestError::Session(SessionError::Lost { what })) => {
+                PodError::TargetLost { what }
+            }
+            error => not_visible(error.to_string()),
+        })?;
     let wanted = evidence::Wanted {
         id: place.container_id.parse().ok(),
         pod: Some(&place.uid),

@@ -92,14 +92,14 @@ pub(super) async fn provide(
         }
     };
     let agent = agent_binary::bytes()
-        .map_err(|error| fail(error.to_string()))?
+        .map_err(|error| fail(format!("and this kdbg's cannot be read: {error}")))?
         .ok_or_else(|| fail("and this kdbg carries none".to_owned()))?;
     let digest: String = Sha256::digest(&agent)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let bytes = if packed == "gzip" {
-        gzip(&agent).map_err(|error| fail(error.to_string()))?
+        gzip(&agent).map_err(|error| fail(format!("and this kdbg's cannot be packed: {error}")))?
     } else {
         agent
     };

@@ -89,6 +89,11 @@ impl Cluster {
             .expect("a kubeconfig is a file in a folder")
     }
 
+    /// Returns the configuration by which clients find the cluster.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Runs `scripts/cluster --name NAME ARGUMENTS` and returns what it printed.
     pub(crate) fn control(&self, arguments: &[&str]) -> Result<String, Failure> {
         let name = self

@@ -39,12 +39,18 @@ pub(crate) fn pod(name: &str, containers: &[Value], more: Value) -> Value {
 }
 
 /// Returns the full name of a test image. `KDBG_TEST_REGISTRY` is where `scripts/image --push` has put them.
-fn image_name(image: &str) -> String {
+pub(crate) fn image_name(image: &str) -> String {
     if image.contains('/') {
         return image.to_owned();
     }
     let registry = std::env::var("KDBG_TEST_REGISTRY").unwrap_or_else(|_| "kdbg.local".to_owned());
     format!("{registry}/{image}")
+}
+
+/// Returns an object with the fields of `more` added to it or in place of what stands there.
+pub(crate) fn merged(mut object: Value, more: Value) -> Value {
+    merge(&mut object, more);
+    object
 }
 
 fn merge(target: &mut Value, more: Value) {

@@ -31,7 +31,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Privileged => "privileged",
             Self::Baseline => "baseline",
@@ -54,6 +54,8 @@ pub(crate) struct Test {
     pub(crate) cluster: Cluster,
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// For files of the test; goes with it.
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// Runs a test in a namespace of its own on the shared cluster; what it leaves behind is an error too.
@@ -115,7 +117,9 @@ impl Test {
             cluster,
             client,
             namespace: created.name_any(),
+            folder: tempfile::tempdir().map_err(Failure::of("make a folder"))?,
         };
+        test.write_kubeconfig("kubeconfig", None)?;
         // A pod that comes before its ServiceAccount is refused.
         let accounts: Api<ServiceAccount> = test.api();
         wait_until(

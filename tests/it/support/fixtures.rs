@@ -18,12 +18,14 @@ pub(crate) enum Registry {
     Npm,
     /// `pip install --target`.
     Pip,
+    /// `go mod download`.
+    Go,
 }
 
 /// The tree of a package's release; the reason why not when it cannot be fetched.
 pub(crate) fn release(registry: Registry, name: &str, version: &str) -> Result<Tree, String> {
     let cache = cache()?;
-    let directory = cache.join(format!("{name}-{version}"));
+    let directory = cache.join(format!("{}-{version}", name.replace('/', "_")));
     if !directory.exists() {
         fs::create_dir_all(&cache).map_err(|error| error.to_string())?;
         // Fetched beside its place and renamed, so that an interrupted fetch leaves nothing behind.
@@ -80,6 +82,16 @@ fn fetch(
             ]);
             pip.args(["--only-binary", ":all:", "--target", "package", &package]);
             run(pip.current_dir(directory))?;
+        }
+        Registry::Go => {
+            let mut go = Command::new("go");
+            go.args(["mod", "download", &format!("{name}@{version}")]);
+            // A cache of its own: files are made writable there, so that they can be moved and removed.
+            go.env("GOMODCACHE", directory.join("cache"))
+                .env("GOFLAGS", "-modcacherw");
+            run(go.current_dir(directory))?;
+            let downloaded = directory.join(format!("cache/{name}@{version}"));
+            fs::rename(downloaded, &files).map_err(|error| error.to_string())?;
         }
     }
     Ok(files)

@@ -20,6 +20,7 @@ pub(crate) fn changes(old: &Tree, new: &Tree) -> Vec<Change> {
             path: path.clone().into(),
             old: old.get(path).cloned(),
             new: new.get(path).cloned(),
+            origin: None,
         })
         .filter(|change| change.status().is_some())
         .collect();

@@ -3,4 +3,5 @@
 pub(crate) mod fixtures;
 pub(crate) mod git;
 pub(crate) mod running;
+pub(crate) mod screen;
 pub(crate) mod trees;

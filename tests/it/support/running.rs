@@ -31,6 +31,13 @@ impl Running {
         Self { child }
     }
 
+    /// Starts a program that says nothing and needs no time to be ready.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self {
+            child: command.stdin(Stdio::null()).spawn().unwrap(),
+        }
+    }
+
     /// A process in a folder that does nothing, with an environment of two variables.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         let mut command = idle();

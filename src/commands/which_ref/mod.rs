@@ -1,0 +1,141 @@
+//! `kdbg which-ref`: which commit of a repository runs.
+//!
+//! The agent names every running file as git would; the history of the repository, kept between runs, says
+//! which commit has them. What the image says of its own origin is checked against that, not believed.
+
+mod converted;
+mod origin;
+mod output;
+mod search;
+
+use std::{path::PathBuf, sync::Arc};
+
+use bstr::BString;
+use clap::Args;
+
+use self::search::{Prepared, Question, find};
+use super::{facts, fan_out, repository, running};
+use crate::{
+    cli::{
+        args::{OutputFormat, TargetArgs},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
+    evidence::fit::RunningFile,
+    git::Repository,
+    target::Target,
+};
+
+/// Arguments of `kdbg which-ref`.
+#[derive(Args, Debug)]
+pub struct WhichRefArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The repository: a work tree, a bare repository, a `.git` folder or a URL [default: the one around the
+    /// current directory]
+    #[arg(long, value_name = "PATH|URL")]
+    repo: Option<String>,
+    /// Search only what refs of these names lead to; `*` stands for anything, as in `refs/pull/*` or
+    /// `release-*` [default: all branches, tags, remotes and fetched pull requests]
+    #[arg(long, value_name = "GLOB")]
+    refs: Option<String>,
+    /// The branch, tag or commit that should be running: what is not on it is told as not merged [default: the
+    /// repository's default branch]
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// A running folder, as the process sees it; may be given several times [default: the working directory and
+    /// the folder of the script]
+    #[arg(long = "root", value_name = "DIR")]
+    roots: Vec<PathBuf>,
+    /// How to print it
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
+    /// Do not compare files above this size, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    max_file_size: u64,
+}
+
+/// Runs `kdbg which-ref`.
+pub async fn run(args: WhichRefArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    // What is wrong with the command line matters more than what is wrong with the target.
+    args.target.wanted()?;
+    let progress = printer.progress("opening the repository");
+    let opened = repository::open(args.repo.clone(), &progress).await?;
+    let question = Question {
+        reference: args.reference.clone(),
+        refs: args.refs.clone(),
+    };
+    let prepared = search::prepare(&opened.repository, question, &progress).await?;
+    drop(progress);
+    for notice in opened.notices.iter().chain(&prepared.notices) {
+        printer.note(notice);
+    }
+    let prepared = Arc::new(prepared);
+    fan_out::run(
+        &args.target,
+        args.output,
+        printer,
+        async |target, printer| look(&args, &opened.repository, &prepared, target, printer).await,
+    )
+    .await
+}
+
+async fn look(
+    args: &WhichRefArgs,
+    repository: &Arc<Repository>,
+    prepared: &Arc<Prepared>,
+    target: Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let progress = printer.progress("naming the running files");
+    let roots = facts::asked_or_found(&target, &args.roots).await?;
+    let (hash, limit) = (repository.hash_kind(), args.max_file_size);
+    let running = running::walk(&target, &roots, hash, limit, &progress).await?;
+    let mut notes = origin::collect(&target, &running).await;
+    let mut files = files_of(&running);
+    files.extend(origin::embedded(&notes, hash));
+    progress.say("comparing with the history");
+    let mut found = find(repository, prepared, files, Vec::new()).await?;
+    if converted::add(&target, &running, &mut found, hash).await {
+        let files = std::mem::take(&mut found.running);
+        found = find(repository, prepared, files, Vec::new()).await?;
+    }
+    let found = Arc::new(found);
+    progress.say("checking what the image says of its origin");
+    let checked = origin::check(&target, repository, &running, &found, &mut notes).await?;
+    drop(progress);
+    let report = output::Report {
+        target: &target,
+        repository,
+        walked: &running,
+        found: &found,
+        checked: &checked,
+        unread: &notes.unread,
+    };
+    match args.output {
+        OutputFormat::Text => report.text(printer)?,
+        OutputFormat::Json => printer.json(&report.json())?,
+    }
+    report.print_warnings(printer);
+    let status = report.status();
+    target.close().await;
+    Ok(status)
+}
+
+/// The running files as the search wants them.
+fn files_of(running: &running::NamedFiles) -> Vec<RunningFile> {
+    running
+        .files
+        .iter()
+        .map(|file| RunningFile {
+            path: without_slash(&file.path),
+            ids: vec![file.id],
+        })
+        .collect()
+}
+
+fn without_slash(path: &BString) -> BString {
+    path.strip_prefix(b"/")
+        .map_or_else(|| path.clone(), BString::from)
+}

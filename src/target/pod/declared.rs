@@ -1,0 +1,456 @@
+//! What the cluster declares of a container's environment: from the API's types to those of
+//! [`evidence::provenance`](crate::evidence::provenance), which know nothing of an API.
+//!
+//! Secrets are sealed here, the moment they arrive. What may not be read is a fact with its reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMap, Container, EnvFromSource, EnvVar as ApiEnvVar, EnvVarSource, Pod, Secret,
+        Service as ApiService,
+    },
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
+};
+use kube::{Api, ResourceExt as _, api::ListParams};
+use serde_json::Value as Json;
+
+use super::Cluster;
+use crate::evidence::provenance::{
+    Cluster as Declared, ContainerSpec, EnvFrom, EnvVar, Keyring, Lookup, Object, ObjectKind,
+    ObjectRef, Port, Service, Value, ValueFrom,
+};
+
+/// Reads what the container's spec refers to. What may not be read does not fail it.
+pub async fn read(cluster: &Cluster, spec: &ContainerSpec, keys: &Keyring) -> Declared {
+    let mut declared = services(cluster, &spec.namespace).await;
+    for reference in references(spec) {
+        let object = object(cluster, &reference, &spec.namespace, keys).await;
+        declared.objects.insert(reference, object);
+    }
+    declared
+}
+
+/// The part of a pod that makes the environment of one container; `None` when it has no such container.
+pub fn container_spec(pod: &Pod, container: &str) -> Option<ContainerSpec> {
+    let spec = pod.spec.as_ref()?;
+    let init = spec.init_containers.iter().flatten();
+    let found = spec
+        .containers
+        .iter()
+        .chain(init)
+        .find(|one| one.name == container)?;
+    Some(ContainerSpec {
+        namespace: pod.namespace().unwrap_or_default(),
+        service_links: spec.enable_service_links.unwrap_or(true),
+        env_from: found
+            .env_from
+            .iter()
+            .flatten()
+            .filter_map(env_from)
+            .collect(),
+        env: found
+            .env
+            .iter()
+            .flatten()
+            .map(|one| env(one, pod))
+            .collect(),
+        injected: injected(pod, found),
+    })
+}
+
+/// When a container was started, in milliseconds since 1970.
+pub fn started_at(pod: &Pod, container: &str) -> Option<i64> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = status.container_statuses.iter().flatten().chain(init);
+    let running = all
+        .find(|one| one.name == container)?
+        .state
+        .as_ref()?
+        .running
+        .as_ref()?;
+    Some(running.started_at.as_ref()?.0.as_millisecond())
+}
+
+/// The objects to which a spec refers.
+fn references(spec: &ContainerSpec) -> BTreeSet<ObjectRef> {
+    let keys = spec.env.iter().filter_map(|one| match &one.from {
+        ValueFrom::Key { object, .. } => Some(object.clone()),
+        _ => None,
+    });
+    spec.env_from
+        .iter()
+        .map(|one| one.object.clone())
+        .chain(keys)
+        .collect()
+}
+
+async fn services(cluster: &Cluster, namespace: &str) -> Declared {
+    let own: Api<ApiService> = Api::namespaced(cluster.client.clone(), namespace);
+    let services = match own.list(&ListParams::default()).await {
+        Ok(list) => Lookup::Found(list.items.iter().map(service).collect::<Vec<_>>()),
+        Err(error) => Lookup::Unreadable(format!("cannot list Services in {namespace}: {error}")),
+    };
+    let mut declared = Declared {
+        services,
+        api_server_unread: None,
+        objects: BTreeMap::new(),
+    };
+    if namespace != "default"
+        && let Lookup::Found(services) = &mut declared.services
+    {
+        let default: Api<ApiService> = Api::namespaced(cluster.client.clone(), "default");
+        match default.get_opt("kubernetes").await {
+            Ok(found) => services.extend(found.as_ref().map(service)),
+            Err(error) => {
+                declared.api_server_unread =
+                    Some(format!("cannot get Service default/kubernetes: {error}"));
+            }
+        }
+    }
+    declared
+}
+
+async fn object(
+    cluster: &Cluster,
+    wanted: &ObjectRef,
+    namespace: &str,
+    keys: &Keyring,
+) -> Lookup<Object> {
+    let client = cluster.client.clone();
+    let found = match wanted.kind {
+        ObjectKind::ConfigMap => {
+            let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+            api.get_opt(&wanted.name)
+                .await
+                .map(|found| found.map(config_map))
+        }
+        ObjectKind::Secret => {
+            let api: Api<Secret> = Api::namespaced(client, namespace);
+            api.get_opt(&wanted.name)
+                .await
+                .map(|found| found.map(|found| secret(found, keys)))
+        }
+    };
+    match found {
+        Ok(Some(object)) => Lookup::Found(object),
+        Ok(None) => Lookup::Missing,
+        Err(error) => Lookup::Unreadable(format!("cannot get {wanted}: {error}")),
+    }
+}
+
+fn config_map(object: ConfigMap) -> Object {
+    Object {
+        changed_at: changed_at(&object.metadata),
+        data: object
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, text)| (key, Value::clear(text)))
+            .collect(),
+    }
+}
+
+fn secret(object: Secret, keys: &Keyring) -> Object {
+    Object {
+        changed_at: changed_at(&object.metadata),
+        data: object
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, bytes)| (key, Value::sealed(keys.seal(&bytes.0))))
+            .collect(),
+    }
+}
+
+/// When the content was last changed, as far as the managers say; metadata counts as content here, which errs towards
+/// "may have changed".
+fn changed_at(metadata: &ObjectMeta) -> Option<i64> {
+    let times = metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter_map(|entry| entry.time.as_ref());
+    let created = metadata.creation_timestamp.as_ref();
+    times
+        .chain(created)
+        .map(|time| time.0.as_millisecond())
+        .max()
+}
+
+fn service(object: &ApiService) -> Service {
+    let spec = object.spec.as_ref();
+    let ports = spec.and_then(|spec| spec.ports.as_ref());
+    Service {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        cluster_ip: spec
+            .and_then(|spec| spec.cluster_ip.clone())
+            .unwrap_or_default(),
+        ports: ports
+            .into_iter()
+            .flatten()
+            .map(|port| Port {
+                name: port.name.clone().unwrap_or_default(),
+                number: u16::try_from(port.port).unwrap_or_default(),
+                protocol: port.protocol.clone().unwrap_or_default(),
+            })
+            .collect(),
+        created_at: object
+            .creation_timestamp()
+            .map(|time| time.0.as_millisecond()),
+    }
+}
+
+fn env_from(from: &EnvFromSource) -> Option<EnvFrom> {
+    let (kind, name, optional) = match (&from.config_map_ref, &from.secret_ref) {
+        (Some(reference), _) => (ObjectKind::ConfigMap, &reference.name, reference.optional),
+        (None, Some(reference)) => (ObjectKind::Secret, &reference.name, reference.optional),
+        (None, None) => return None,
+    };
+    Some(EnvFrom {
+        prefix: from.prefix.clone().unwrap_or_default(),
+        object: ObjectRef {
+            kind,
+            name: name.clone(),
+        },
+        optional: optional.unwrap_or_default(),
+    })
+}
+
+fn env(variable: &ApiEnvVar, pod: &Pod) -> EnvVar {
+    let literal = || ValueFrom::Literal(variable.value.clone().unwrap_or_default());
+    let has_value = variable
+        .value
+        .as_ref()
+        .is_some_and(|value| !value.is_empty());
+    EnvVar {
+        name: variable.name.clone(),
+        from: match &variable.value_from {
+            Some(from) if !has_value => value_from(from, pod).unwrap_or_else(literal),
+            _ => literal(),
+        },
+    }
+}
+
+fn value_from(from: &EnvVarSource, pod: &Pod) -> Option<ValueFrom> {
+    if let Some(field) = &from.field_ref {
+        return Some(ValueFrom::Field {
+            path: field.field_path.clone(),
+            value: field_value(&field.field_path, pod),
+        });
+    }
+    if let Some(field) = &from.resource_field_ref {
+        return Some(ValueFrom::Resource {
+            resource: field.resource.clone(),
+            value: Lookup::Unreadable(
+                "the kubelet computes it from the limits and the node".to_owned(),
+            ),
+        });
+    }
+    let (kind, name, key, optional) = match (&from.config_map_key_ref, &from.secret_key_ref) {
+        (Some(one), _) => (ObjectKind::ConfigMap, &one.name, &one.key, one.optional),
+        (None, Some(one)) => (ObjectKind::Secret, &one.name, &one.key, one.optional),
+        (None, None) => return None,
+    };
+    Some(ValueFrom::Key {
+        object: ObjectRef {
+            kind,
+            name: name.clone(),
+        },
+        key: key.clone(),
+        optional: optional.unwrap_or_default(),
+    })
+}
+
+/// `podFieldSelectorRuntimeValue` of `pkg/kubelet/kubelet_pods.go`, with what the API knows.
+fn field_value(path: &str, pod: &Pod) -> Lookup<String> {
+    let spec = pod.spec.as_ref();
+    let status = pod.status.as_ref();
+    let known = |value: Option<String>| match value {
+        Some(value) => Lookup::Found(value),
+        None => Lookup::Unreadable("the pod's status does not tell it".to_owned()),
+    };
+    if let Some((map, key)) = path
+        .strip_suffix("']")
+        .and_then(|path| path.split_once("['"))
+    {
+        let values = match map {
+            "metadata.labels" => pod.labels(),
+            "metadata.annotations" => pod.annotations(),
+            _ => return Lookup::Unreadable(format!("unknown field {path}")),
+        };
+        // A key that is not there gives an empty value.
+        return Lookup::Found(values.get(key).cloned().unwrap_or_default());
+    }
+    match path {
+        "metadata.name" => Lookup::Found(pod.name_any()),
+        "metadata.namespace" => Lookup::Found(pod.namespace().unwrap_or_default()),
+        "metadata.uid" => Lookup::Found(pod.uid().unwrap_or_default()),
+        "spec.nodeName" => known(spec.and_then(|spec| spec.node_name.clone())),
+        "spec.serviceAccountName" => known(spec.and_then(|spec| spec.service_account_name.clone())),
+        "status.podIP" => known(status.and_then(|status| status.pod_ip.clone())),
+        "status.hostIP" => known(status.and_then(|status| status.host_ip.clone())),
+        "status.podIPs" => known(
+            status
+                .and_then(|status| status.pod_ips.as_ref())
+                .map(|all| {
+                    let all: Vec<_> = all.iter().map(|one| one.ip.as_str()).collect();
+                    all.join(",")
+                }),
+        ),
+        "status.hostIPs" => known(
+            status
+                .and_then(|status| status.host_ips.as_ref())
+                .map(|all| {
+                    let all: Vec<_> = all.iter().map(|one| one.ip.as_str()).collect();
+                    all.join(",")
+                }),
+        ),
+        _ => Lookup::Unreadable(format!("unknown field {path}")),
+    }
+}
+
+/// The variables that another manager than the container's own has put into the spec. A webhook that mutates a pod
+/// as it is created writes in the name of who creates it, so this tells only some.
+fn injected(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
+    let entries = || pod.metadata.managed_fields.iter().flatten();
+    let owner = entries()
+        .find(|entry| {
+            fields(entry, container).is_some_and(|fields| fields.get("f:image").is_some())
+        })
+        .and_then(|entry| entry.manager.clone());
+    let mut injected = BTreeMap::new();
+    for entry in entries().filter(|entry| entry.manager != owner) {
+        let variables = fields(entry, container)
+            .and_then(|fields| fields.get("f:env"))
+            .and_then(Json::as_object);
+        for key in variables.into_iter().flat_map(serde_json::Map::keys) {
+            let name = key
+                .strip_prefix("k:")
+                .and_then(|key| serde_json::from_str::<Json>(key).ok());
+            if let Some(name) = name
+                .as_ref()
+                .and_then(|key| key.get("name"))
+                .and_then(Json::as_str)
+                && let Some(manager) = &entry.manager
+            {
+                injected.insert(name.to_owned(), manager.clone());
+            }
+        }
+    }
+    injected
+}
+
+/// What a manager owns of a container.
+fn fields<'a>(entry: &'a ManagedFieldsEntry, container: &Container) -> Option<&'a Json> {
+    let key = format!("k:{}", serde_json::json!({"name": container.name}));
+    let fields = &entry.fields_v1.as_ref()?.0;
+    fields.get("f:spec")?.get("f:containers")?.get(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "web-1", "namespace": "shop", "uid": "u-1", "labels": {"app": "web"},
+                "managedFields": [
+                    {"manager": "kube-controller-manager", "fieldsV1": {"f:spec": {"f:containers": {
+                        "k:{\"name\":\"main\"}": {"f:image": {}, "f:env": {"k:{\"name\":\"A\"}": {}}}}}}},
+                    {"manager": "identity-webhook", "fieldsV1": {"f:spec": {"f:containers": {
+                        "k:{\"name\":\"main\"}": {"f:env": {"k:{\"name\":\"ROLE\"}": {}}}}}}},
+                ],
+            },
+            "spec": {
+                "nodeName": "node-1",
+                "containers": [{
+                    "name": "main",
+                    "envFrom": [
+                        {"prefix": "P_", "configMapRef": {"name": "cm", "optional": true}},
+                        {"secretRef": {"name": "s"}},
+                    ],
+                    "env": [
+                        {"name": "A", "value": "$(P_X)"},
+                        {"name": "EMPTY"},
+                        {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                        {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+                        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                        {"name": "ROLE", "value": "arn"},
+                    ],
+                }],
+            },
+            "status": {"containerStatuses": [{
+                "name": "main", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}},
+            }]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_spec_becomes_facts() {
+        let spec = container_spec(&pod(), "main").unwrap();
+        assert!(
+            spec.service_links,
+            "the API server sets it where nobody does"
+        );
+        assert_eq!(spec.namespace, "shop");
+        assert_eq!(
+            (spec.env_from[0].prefix.as_str(), spec.env_from[0].optional),
+            ("P_", true)
+        );
+        let from = |name: &str| &spec.env.iter().find(|one| one.name == name).unwrap().from;
+        assert_eq!(*from("A"), ValueFrom::Literal("$(P_X)".into()));
+        assert_eq!(*from("EMPTY"), ValueFrom::Literal(String::new()));
+        assert!(
+            matches!(from("APP"), ValueFrom::Field { value: Lookup::Found(value), .. } if value == "web")
+        );
+        assert!(
+            matches!(
+                from("IP"),
+                ValueFrom::Field {
+                    value: Lookup::Unreadable(_),
+                    ..
+                }
+            ),
+            "no status yet"
+        );
+        assert!(matches!(
+            from("MEM"),
+            ValueFrom::Resource {
+                value: Lookup::Unreadable(_),
+                ..
+            }
+        ));
+        assert!(
+            matches!(from("KEY"), ValueFrom::Key { object, .. } if object.kind == ObjectKind::Secret)
+        );
+        assert_eq!(
+            spec.injected.get("ROLE").map(String::as_str),
+            Some("identity-webhook")
+        );
+        assert_eq!(spec.injected.len(), 1);
+        assert_eq!(references(&spec).len(), 2);
+        assert_eq!(started_at(&pod(), "main"), Some(1_767_225_601_000));
+        assert!(container_spec(&pod(), "other").is_none());
+    }
+
+    #[test]
+    fn a_secret_is_sealed_when_it_arrives() {
+        let object: Secret = serde_json::from_value(
+            json!({"metadata": {"name": "s"}, "data": {"k": "aHVudGVyMg=="}}),
+        )
+        .unwrap();
+        let keys = Keyring::new([1; 32]);
+        let object = secret(object, &keys);
+        assert!(!format!("{object:?}").contains("hunter2"));
+        assert!(keys.matches(&object.data["k"], b"hunter2"));
+    }
+}
