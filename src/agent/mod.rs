@@ -2,11 +2,12 @@
 //!
 //! One file a probe. A probe takes a request apart, reads the kernel, and writes its answer to an
 //! [`Output`]; it knows neither frames nor the pipe. The agent never writes to the target's file system,
-//! never stops or signals a process that it has not started, and exits by itself (see `serve`).
+//! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
 mod container;
 mod dial;
+mod end;
 mod environ;
 mod file_system;
 mod http;
@@ -37,6 +38,7 @@ mod testing;
 mod view;
 mod walk;
 
+pub use end::{Ending, resting, tell};
 pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};
 pub use probe::answer;

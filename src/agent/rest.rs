@@ -134,14 +134,14 @@ fn watch_executable() -> Option<Inotify> {
 }
 
 /// The other processes of the container.
-struct Neighbours {
+pub(super) struct Neighbours {
     own: ContainerMark,
     /// Processes that are known to belong elsewhere.
     strangers: HashSet<ProcessId>,
 }
 
 impl Neighbours {
-    fn new() -> Result<Self, Errno> {
+    pub(super) fn new() -> Result<Self, Errno> {
         let (target, _) = Target::open_number(std::process::id())?;
         Ok(Self {
             own: Mounts::default().mark(&target)?,
@@ -177,6 +177,18 @@ impl Neighbours {
             self.strangers = strangers;
         }
         is_alive
+    }
+
+    /// Those that are alive.
+    pub(super) fn list(&self) -> Result<Vec<Target>, Errno> {
+        let ours = std::process::id();
+        let mut mounts = Mounts::default();
+        let others = all_numbers()?.into_iter().filter(|pid| *pid != ours);
+        Ok(others
+            .filter_map(|pid| Target::open_number(pid).ok())
+            .filter(|(target, stat)| !stat.has_ended() && self.is_neighbour(target, &mut mounts))
+            .map(|(target, _)| target)
+            .collect())
     }
 
     fn is_neighbour(&self, target: &Target, mounts: &mut Mounts) -> bool {

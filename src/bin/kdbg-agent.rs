@@ -5,11 +5,11 @@ use std::{
 };
 
 use kdbg::{
-    agent::{Ended, digest, end_descendants, rest, serve},
+    agent::{Ended, Ending, digest, end_descendants, rest, resting, serve, tell},
     protocol::{Hello, VERSION},
 };
 
-const USAGE: &str = "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | build | digest | --version";
+const USAGE: &str = "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version";
 
 fn main() -> ExitCode {
     // Run from memory, its name would be a number, which looks like something to be afraid of. Not being able to set
@@ -28,6 +28,8 @@ fn main() -> ExitCode {
             },
             None => say(USAGE, ExitCode::from(2)),
         },
+        [command] if command == "end" => end(false),
+        [command, flag] if command == "end" && flag == "--force" => end(true),
         [command] if command == "build" => print(&Hello::ours().name()),
         [command] if command == "digest" => match digest() {
             Ok(digest) => print(&digest),
@@ -53,6 +55,27 @@ fn converse() -> Result<(), Ended> {
     let ended = serve(input, output);
     end_descendants();
     ended
+}
+
+/// Says what it does before it does it: the container takes this process with it.
+fn end(force: bool) -> ExitCode {
+    let failed = |errno: nix::errno::Errno| {
+        let message = format!("cannot end the agent: {}", errno.desc());
+        say(&message, ExitCode::FAILURE)
+    };
+    match resting(force) {
+        Ok(Ending::Resting(pid)) => {
+            let said = print(&format!("told {pid} to end"));
+            tell(pid).map_or_else(failed, |()| said)
+        }
+        Ok(Ending::InUse(others)) => {
+            let numbers: Vec<_> = others.iter().map(u32::to_string).collect();
+            print(&format!("in use: process {}", numbers.join(", ")));
+            ExitCode::from(3)
+        }
+        Ok(Ending::Nobody) => say("nobody rests in this container", ExitCode::from(3)),
+        Err(errno) => failed(errno),
+    }
 }
 
 fn seconds(text: &OsString) -> Option<Duration> {

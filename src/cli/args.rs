@@ -123,37 +123,41 @@ impl TargetArgs {
 
     /// The target that is meant.
     pub fn wanted(&self) -> Result<Wanted, SelectorError> {
-        let ClusterArgs {
-            labels,
-            namespace,
-            all_namespaces,
-            all: _,
-            container,
-            context,
-            kubeconfig,
-        } = self.cluster.clone();
+        let labels = self.cluster.labels.as_deref();
         Ok(Wanted {
-            selector: Selector::of(self.target.as_deref(), labels.as_deref())?,
+            selector: Selector::of(self.target.as_deref(), labels)?,
             process: self.process,
-            pod: PodOptions {
-                cluster: ClusterOptions {
-                    kubeconfig,
-                    context,
-                    namespace,
-                    all_namespaces,
-                },
-                container,
-                image: self.agent.image.clone(),
-                idle: self.agent.idle,
-                limit: self.agent.timeout,
-                privileged: self.agent.privileged,
-            },
+            pod: self.pod_options(),
         })
+    }
+
+    /// How to get beside a container of a pod.
+    pub fn pod_options(&self) -> PodOptions {
+        PodOptions {
+            cluster: self.cluster.options(),
+            container: self.cluster.container.clone(),
+            image: self.agent.image.clone(),
+            idle: self.agent.idle,
+            limit: self.agent.timeout,
+            privileged: self.agent.privileged,
+        }
+    }
+}
+
+impl ClusterArgs {
+    /// Which cluster and namespace.
+    pub fn options(&self) -> ClusterOptions {
+        ClusterOptions {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+            all_namespaces: self.all_namespaces,
+        }
     }
 }
 
 /// A time as people write it: `30s`, `15m`, `1h30m`; a bare number is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = short_time(text)?;
     if duration < Duration::from_secs(1) {
         return Err("it must be at least a second".to_owned());

@@ -4,10 +4,10 @@ use clap::{Parser, Subcommand};
 
 use super::args::Global;
 use crate::commands::{
-    attach::AttachArgs, cat::CatArgs, completions::CompletionsArgs, curl::CurlArgs,
-    diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, dig::DigArgs, env::EnvArgs, ls::LsArgs,
-    man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
-    which_ref::WhichRefArgs,
+    attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
+    curl::CurlArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, dig::DigArgs, doctor::DoctorArgs,
+    env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
+    tcp::TcpArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -58,6 +58,10 @@ pub enum Command {
     Dig(DigArgs),
     /// Connect from where the target stands, and say what answers
     Tcp(TcpArgs),
+    /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
+    Doctor(DoctorArgs),
+    /// End the agents that rest in pods
+    Cleanup(CleanupArgs),
     /// Print what a shell needs to complete kdbg's command lines
     Completions(CompletionsArgs),
     /// Write the manual pages to a folder

@@ -75,6 +75,8 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Pull(args) => commands::pull::run(args, printer).await,
         Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
         Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
+        Command::Doctor(args) => commands::doctor::run(args, printer).await,
+        Command::Cleanup(args) => commands::cleanup::run(args, printer).await,
         Command::DiffPod(args) => commands::diff_pod::run(args, printer).await,
         Command::WhichRef(args) => commands::which_ref::run(args, printer).await,
         Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),

@@ -69,6 +69,7 @@ impl Printer {
 
     /// A printer that keeps what it is given, for one of several answers. Its notes are lost: they say what the
     /// answers' common heading says.
+    #[must_use]
     pub fn keeping(&self) -> Self {
         Self {
             data: Data::Kept {

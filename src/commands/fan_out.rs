@@ -54,7 +54,14 @@ pub(super) async fn run(
     }
     let wanted = args.wanted()?;
     let progress = printer.progress(format!("finding the pods of {}", wanted.selector));
-    let candidates = wanted.candidates().await?;
+    let mut candidates = wanted.candidates().await?;
+    candidates.retain(|candidate| match candidate {
+        Candidate::Refused(pod) if pod.is_over() => {
+            printer.note(&format!("{} (not asked)", pod.error));
+            false
+        }
+        _ => true,
+    });
     let count = candidates.len();
     progress.say(format!("asking {count} pods"));
     let printer_of_one = || printer.keeping();

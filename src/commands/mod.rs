@@ -14,11 +14,13 @@ use crate::{
 
 pub mod attach;
 pub mod cat;
+pub mod cleanup;
 pub mod completions;
 pub mod curl;
 pub mod diff_pod;
 pub mod diff_src;
 pub mod dig;
+pub mod doctor;
 pub mod env;
 mod facts;
 mod fan_out;

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice as _};
 
-use super::mapping::{self, Mapping};
+use super::{
+    mapping::{self, Mapping},
+    noise,
+};
 use crate::object::{FileMode, ObjectId};
 
 /// One side of a difference.
@@ -207,7 +210,10 @@ impl<'a> Matching<'a> {
         });
         let mut previous: Option<(BString, Option<Version>)> = None;
         for claim in claims {
-            if let Some(coverage) = self.outcome.coverage.get_mut(claim.mapping) {
+            let is_known = self.wanted.contains_key(claim.path.as_bstr());
+            if let Some(coverage) = self.outcome.coverage.get_mut(claim.mapping)
+                && (is_known || !is_beside(claim.path.as_ref()))
+            {
                 coverage.of += 1;
             }
             if let Some((path, version)) = &previous
@@ -253,6 +259,11 @@ impl<'a> Matching<'a> {
             self.outcome.equal_but_late.push((claim.path, claim.file));
         }
     }
+}
+
+/// Whether a path is of a kind that no repository is expected to have: it says nothing of how well a mapping fits.
+fn is_beside(path: &BStr) -> bool {
+    noise::is_dependency(path, &|_| true).is_some() || path.contains_str("__pycache__/")
 }
 
 /// Whether a path is, or lies below, one of these.
@@ -329,6 +340,7 @@ mod tests {
                 running("/app/same", "1"),
                 running("/app/changed", "2"),
                 running("/app/new", "3"),
+                running("/app/node_modules/x.js", "4"),
             ],
             &[
                 reference("same", "1"),
@@ -339,7 +351,10 @@ mod tests {
             &[],
             NEVER,
         );
-        assert_eq!(paths(&comparison), ["M changed", "D gone", "A new"]);
+        assert_eq!(
+            paths(&comparison),
+            ["M changed", "D gone", "A new", "A node_modules/x.js"]
+        );
         assert_eq!(comparison.equal, 1);
         assert_eq!(comparison.coverage, [Coverage { equal: 1, of: 3 }]);
     }

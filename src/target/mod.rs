@@ -20,7 +20,7 @@ use crate::{
 pub use error::TargetError;
 pub use selector::{Kind, Selector, SelectorError};
 
-use pod::{PodFound, PodOptions};
+use pod::{PodFound, PodOptions, PodRefused};
 
 /// A target with an agent beside it.
 pub struct Target {
@@ -59,6 +59,8 @@ pub enum Candidate {
     Local,
     /// A container of a pod.
     Pod(Box<PodFound>),
+    /// A pod that cannot be looked at; never the first.
+    Refused(PodRefused),
 }
 
 impl Wanted {
@@ -67,9 +69,10 @@ impl Wanted {
         Ok(match &self.selector {
             Selector::Pid(_) | Selector::Name(_) => vec![Candidate::Local],
             Selector::Object { .. } | Selector::Labels(_) => {
-                let pods = pod::find(&self.pod, &self.selector).await?;
-                pods.into_iter()
-                    .map(|pod| Candidate::Pod(Box::new(pod)))
+                let (found, refused) = Box::pin(pod::find(&self.pod, &self.selector)).await?;
+                let found = found.into_iter().map(|pod| Candidate::Pod(Box::new(pod)));
+                found
+                    .chain(refused.into_iter().map(Candidate::Refused))
                     .collect()
             }
         })
@@ -82,13 +85,16 @@ impl Candidate {
         match self {
             Self::Local => "this machine".to_owned(),
             Self::Pod(pod) => pod.name(),
+            Self::Refused(pod) => pod.name.clone(),
         }
     }
 
     /// Puts an agent beside it and chooses the process to look at.
     pub async fn open(self, wanted: &Wanted) -> Result<Target, TargetError> {
         match self {
-            Self::Local => open_local(wanted).await,
+            // Boxed: the way to a target is long, and every command would carry its state.
+            Self::Local => Box::pin(open_local(wanted)).await,
+            Self::Refused(pod) => Err(pod.error.into()),
             Self::Pod(pod) => {
                 // The way there is long, and its future large.
                 let opened = Box::pin(pod.open(&wanted.pod, wanted.process)).await?;

@@ -11,11 +11,14 @@
     reason = "all of this crate is test code"
 )]
 
+mod cleanup;
 mod components;
+mod doctor;
 mod harness;
 mod images;
 mod network;
 mod pods;
 mod pull;
+mod rbac;
 mod security;
 mod shapes;

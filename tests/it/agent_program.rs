@@ -33,6 +33,7 @@ fn a_command_that_is_none_is_a_usage_error() {
         &["rest", "--idle", "-1"],
         &["rest", "--idle", "soon"],
         &["build", "more"],
+        &["end", "now"],
     ] {
         let output = Command::new(AGENT).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -145,6 +146,37 @@ fn a_session_that_was_shorter_than_a_glance_counts() {
     assert_eq!(container.line(), "over\n");
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(2900), "{took:?}");
+}
+
+#[test]
+fn it_is_told_to_end_from_its_own_container_unless_somebody_uses_it() {
+    if !has_namespaces() {
+        return;
+    }
+    let mut container = Container::start(
+        r#"inside() { exec nsenter --preserve-credentials -t $rest -m "$@"; }
+        unshare --mount "$AGENT" rest --idle 60 & rest=$!; sleep 0.5
+        inside sleep 30 & user=$!; sleep 0.5
+        echo $user $rest
+        (inside "$AGENT" end); echo $?
+        kill $user; wait $user
+        "$AGENT" end 2>/dev/null; echo $?
+        (inside "$AGENT" end); echo $?
+        wait $rest; echo over $?"#,
+    );
+    let numbers = container.line();
+    let (user, rest) = numbers.trim_end().split_once(' ').unwrap();
+    let lines: Vec<_> = (0..6).map(|_| container.line()).collect();
+    let expected = [
+        &format!("in use: process {user}\n"),
+        "3\n",
+        // From a container where nobody rests.
+        "3\n",
+        &format!("told {rest} to end\n"),
+        "0\n",
+        "over 0\n",
+    ];
+    assert_eq!(lines, expected);
 }
 
 #[test]

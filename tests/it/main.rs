@@ -22,6 +22,7 @@ mod kubelet_oracle;
 mod noise;
 mod probes;
 mod ps;
+mod reads_oracle;
 mod roundtrip;
 mod session;
 mod snapshot;

@@ -218,6 +218,46 @@ fn a_commit_that_is_only_in_a_pull_request_is_found_and_told_as_not_merged() {
 }
 
 #[test]
+fn diff_src_says_in_its_head_which_commit_runs() {
+    let story = pull_request();
+    let (running, _folder) = process(&tree(&[
+        ("page.py", "page of the request\n"),
+        ("util.py", "util\n"),
+        ("requirements.txt", "lock 1\n"),
+    ]));
+    let repository = story.repository.path().to_str().unwrap();
+    let diff = || {
+        command([
+            "diff-src",
+            &running.target(),
+            "--repo",
+            repository,
+            "--stat",
+        ])
+        .env("XDG_CACHE_HOME", story.cache.path())
+        .output()
+        .unwrap()
+    };
+    let head = format!(
+        "note: runs {} (refs/pull/7/head, not on main) · nearest on main: ",
+        &story.id(3)[..7]
+    );
+    assert!(said(&diff()).contains(&head), "{}", said(&diff()));
+    // What is read in a moment is not kept, and what is kept is used.
+    assert!(
+        !story
+            .cache
+            .path()
+            .join("kdbg/history")
+            .read_dir()
+            .is_ok_and(|mut files| files.next().is_some())
+    );
+    story.ask(&running, &[]);
+    story.kept();
+    assert!(said(&diff()).contains(&head), "{}", said(&diff()));
+}
+
+#[test]
 fn a_commit_of_the_default_branch_is_no_finding_and_one_with_a_patched_file_is() {
     let story = pull_request();
     let files = [

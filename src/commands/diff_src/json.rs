@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::output::{Report, status};
 use crate::{
+    commands::subject::Subject,
     diff::Counts,
     evidence::{comparison::Difference, mapping::How, noise::Class},
     object::{FileMode, ObjectId},
@@ -16,19 +17,15 @@ use crate::{
 impl Report<'_> {
     /// The report as it is written.
     pub(super) fn json(&self) -> impl Serialize {
-        let process = self.target.process();
         JsonReport {
             schema: 2,
-            process: JsonProcess {
-                pid: process.id.pid,
-                name: JsonBytes(&process.name),
-                because: self.target.choice.because(),
-            },
+            process: Subject::new(self.target),
             reference: JsonReference {
                 spec: self.reference.spec(),
                 commit: self.reference.commit().id.to_string(),
                 repository: self.reference.repository_path().display().to_string(),
             },
+            revision: self.revision.as_deref(),
             roots: self.roots(),
             mappings: self.mappings(),
             complete: self.is_complete(),
@@ -178,8 +175,10 @@ fn side(mode: FileMode, id: ObjectId) -> JsonSide {
 #[derive(Serialize)]
 struct JsonReport<'a> {
     schema: u32,
-    process: JsonProcess<'a>,
+    process: Subject<'a>,
     reference: JsonReference<'a>,
+    /// Which commit runs, in one line.
+    revision: Option<&'a str>,
     roots: Vec<JsonRoot<'a>>,
     mappings: Vec<JsonMapping<'a>>,
     complete: bool,
@@ -193,13 +192,6 @@ struct JsonReport<'a> {
     noise: BTreeMap<&'static str, Vec<JsonNoise<'a>>>,
     findings: Vec<JsonFinding<'a>>,
     unreadable: Vec<JsonUnreadable<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonProcess<'a> {
-    pid: u32,
-    name: JsonBytes<'a>,
-    because: String,
 }
 
 #[derive(Serialize)]

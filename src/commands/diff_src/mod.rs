@@ -45,7 +45,7 @@ use crate::{
         mapping::Mapping,
         noise::Class,
     },
-    target::{Place, Target},
+    target::Target,
 };
 
 /// Arguments of `kdbg diff-src`.
@@ -177,10 +177,8 @@ pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus,
     let (reference, target) = (reference?, target?);
     let pid = target.process().id.pid;
     tracing::debug!(pid, "target and repository are open");
-    if matches!(target.place, Place::Pod(_)) {
-        crate::commands::say_choice(&target, printer);
-    }
     reference.print_notices(printer);
+    crate::commands::say_choice(&target, printer);
     look(&args, &pins, &reference, target, printer).await
 }
 
@@ -206,6 +204,9 @@ async fn look(
     if mappings.is_empty() {
         return Err(pairing::nothing_in_common(&tree, reference));
     }
+    let named = running.files().iter();
+    let named = named.map(|file| (file.path.clone(), file.version.id));
+    let revision = reference.revision(named, &progress).await;
     let unknown = running.unknown();
     let running_classes = running.classes();
     let classes = classes::compare(
@@ -227,8 +228,7 @@ async fn look(
         counts: Vec::new(),
         unshown: Vec::new(),
         classes,
-        // `which-ref` knows; its short form goes here.
-        revision: None,
+        revision,
     };
     let mut cache = Cache::default();
     report.judgement = run

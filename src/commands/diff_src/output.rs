@@ -161,7 +161,6 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     /// Says what is compared with what.
     pub(super) fn print_head(&self, printer: &Printer) {
-        crate::commands::say_choice(self.target, printer);
         if let Some(revision) = &self.revision {
             printer.note(revision);
         }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bstr::{BStr, BString};
-use tokio::task::spawn_blocking;
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     cli::{
@@ -14,6 +14,7 @@ use crate::{
         printer::Printer,
         progress::Progress,
     },
+    commands::which_ref::{self, Prepared},
     evidence::{
         comparison::{ReferenceFile, Version},
         mapping,
@@ -30,6 +31,8 @@ pub(super) struct Reference {
     spec: String,
     /// What the user should know of how they were found.
     notices: Vec<String>,
+    /// The history, read when it is asked for; once for all pods.
+    history: OnceCell<Option<Arc<Prepared>>>,
 }
 
 impl Reference {
@@ -82,6 +85,7 @@ impl Reference {
                 commit,
                 spec,
                 notices,
+                history: OnceCell::new(),
             })
         })
         .await
@@ -90,6 +94,17 @@ impl Reference {
     /// The hash that names its objects.
     pub(super) fn hash_kind(&self) -> HashKind {
         self.repository.hash_kind()
+    }
+
+    /// Which commit runs, in one line; `None` when that is not known, or not at once.
+    pub(super) async fn revision(
+        &self,
+        running: impl Iterator<Item = (BString, ObjectId)>,
+        progress: &Progress,
+    ) -> Option<String> {
+        let read = || which_ref::at_once(&self.repository, &self.spec, &self.commit, progress);
+        let prepared = self.history.get_or_init(read).await.as_ref()?;
+        which_ref::headline(&self.repository, prepared, running).await
     }
 
     /// The ref and the commit that it is, for people.

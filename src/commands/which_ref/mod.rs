@@ -7,13 +7,16 @@ mod converted;
 mod origin;
 mod output;
 mod search;
+mod short;
 
 use std::{path::PathBuf, sync::Arc};
 
 use bstr::BString;
 use clap::Args;
 
-use self::search::{Prepared, Question, find};
+pub(super) use self::search::Prepared;
+use self::search::{Question, find};
+pub(super) use self::short::{at_once, headline};
 use super::{facts, fan_out, repository, running};
 use crate::{
     cli::{
@@ -64,7 +67,9 @@ pub async fn run(args: WhichRefArgs, printer: &mut Printer) -> Result<ExitStatus
     let opened = repository::open(args.repo.clone(), &progress).await?;
     let question = Question {
         reference: args.reference.clone(),
+        resolved: None,
         refs: args.refs.clone(),
+        keeps: true,
     };
     let prepared = search::prepare(&opened.repository, question, &progress).await?;
     drop(progress);

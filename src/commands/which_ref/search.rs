@@ -18,8 +18,14 @@ use crate::{
 
 /// What is asked.
 pub(super) struct Question {
+    /// The ref that should be running, as it was asked for.
     pub(super) reference: Option<String>,
+    /// The same when it is known already, with its name for people.
+    pub(super) resolved: Option<(String, Commit)>,
+    /// The names of the refs that are searched.
     pub(super) refs: Option<String>,
+    /// Whether the history that was read is kept.
+    pub(super) keeps: bool,
 }
 
 /// The side of the repository, ready to be searched.
@@ -75,7 +81,10 @@ pub(super) async fn prepare(
     let (repository, progress) = (Arc::clone(repository), progress.clone());
     blocking(move || {
         let mut notices = Vec::new();
-        let reference = reference(&repository, question.reference, &mut notices)?;
+        let reference = match question.resolved {
+            Some(resolved) => Some(resolved),
+            None => reference(&repository, question.reference, &mut notices)?,
+        };
         let tips = repository.tips(question.refs.as_deref())?;
         if tips.tips.is_empty()
             && let Some(pattern) = &question.refs
@@ -87,7 +96,7 @@ pub(super) async fn prepare(
         }
         let mut ids: Vec<ObjectId> = tips.tips.iter().map(|tip| tip.id).collect();
         ids.extend(reference.as_ref().map(|(_, commit)| commit.id));
-        let cache = git::default_cache_dir().ok();
+        let cache = git::default_cache_dir().ok().filter(|_| question.keeps);
         let options = HistoryOptions {
             cache_dir: cache.as_deref(),
             cancel: &flag,

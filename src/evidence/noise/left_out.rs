@@ -271,11 +271,12 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Whether all that arrived below a top lies in a folder, so that somebody chose what to copy from it.
+    /// Whether somebody chose what to copy from a folder: all that arrived lies deeper, or it is the top.
     fn holds_all(&self, folder: &BStr, top: &BStr) -> bool {
-        self.copied
-            .get(top)
-            .is_none_or(|copied| mapping::strip(copied, folder).is_some())
+        folder == top
+            || self.copied.get(top).is_none_or(|copied| {
+                mapping::strip(copied, folder).is_some_and(|rest| !rest.is_empty())
+            })
     }
 
     /// The folder of the repository that the innermost mapping of a path has.

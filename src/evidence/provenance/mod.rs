@@ -3,7 +3,7 @@
 //! The kubelet, the image, the container runtime and the entrypoint all put variables into an environment, and
 //! `/proc/PID/environ` does not say who put which: order means nothing, for the kubelet hands them over in the
 //! random order of a Go map. So [`declarations`] replays the kubelet over what the cluster holds now,
-//! [`attribute`] lays the process's variables beside that, and [`after_restart`] says what a restart would change.
+//! [`attribute()`] lays the process's variables beside that, and [`after_restart`] says what a restart would change.
 //!
 //! What could not be read stays unknown in all of it, and values of Secrets are kept as keyed digests only.
 

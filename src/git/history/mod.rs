@@ -19,6 +19,9 @@ use crate::object::ObjectId;
 
 pub use tips::{Tip, Tips};
 
+/// Packs of so many bytes are read in one or two seconds.
+const SMALL: u64 = 16 << 20;
+
 /// How a history is read.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryOptions<'a> {
@@ -80,6 +83,17 @@ impl Repository {
             "the history is read"
         );
         Ok(ReadHistory { history, added })
+    }
+
+    /// Whether the history can be read in a moment, as far as the size of the packs says so.
+    pub fn is_small(&self) -> bool {
+        let folder = self.inner.objects_dir().join("pack");
+        let sizes = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let bytes: u64 = sizes
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|file| file.len())
+            .sum();
+        bytes <= SMALL
     }
 
     /// Whether a history of this repository has been kept: reading it is then a matter of moments.

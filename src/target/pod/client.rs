@@ -32,6 +32,8 @@ pub struct Cluster {
     pub client: Client,
     /// Where names are looked up.
     pub namespace: String,
+    /// The address of the API server.
+    pub server: String,
 }
 
 impl Cluster {
@@ -47,9 +49,14 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string();
         let client =
             Client::try_from(config).map_err(|error| PodError::Config(error.to_string()))?;
-        Ok(Self { client, namespace })
+        Ok(Self {
+            client,
+            namespace,
+            server,
+        })
     }
 }
 

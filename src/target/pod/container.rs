@@ -1,5 +1,7 @@
 //! Which container of a pod is meant, whether an agent can stand beside it, and what its status says of it. Pure.
 
+use std::fmt::Write as _;
+
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt as _;
 
@@ -199,14 +201,16 @@ pub(super) fn describe(status: &ContainerStatus) -> String {
         .as_ref()
         .and_then(|state| state.terminated.as_ref());
     if let Some(last) = last {
-        text.push_str(&format!(
-            "; the last run ended with exit code {}{}",
-            last.exit_code,
-            last.reason
-                .as_ref()
-                .map(|reason| format!(" ({reason})"))
-                .unwrap_or_default()
-        ));
+        let reason = last.reason.as_ref();
+        let reason = reason
+            .map(|reason| format!(" ({reason})"))
+            .unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "; the last run ended with exit code {}{reason}",
+            last.exit_code
+        );
     }
     text
 }
@@ -252,6 +256,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "as `json!` makes them")]
     fn pod(spec: Value, status: Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "web"},

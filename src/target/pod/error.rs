@@ -211,12 +211,12 @@ pub enum PodError {
     },
     /// The pod as it stands violates the namespace's policy, so admission refuses every change of it.
     #[error(
-        "admission refuses any ephemeral container in pod {pod}, because {violator} violates the policy already: {message}"
+        "admission refuses any ephemeral container in pod {pod}, because of what violates the policy already, {violator}: {message}"
     )]
     Violator {
         /// The pod.
         pod: String,
-        /// The container that does.
+        /// The containers that do, or the pod.
         violator: String,
         /// What admission says.
         message: String,
@@ -247,6 +247,12 @@ pub enum PodError {
         seconds: u64,
         /// What the cluster said last.
         last: String,
+    },
+    /// An agent that was told to end has not.
+    #[error("container {container} has been told to end, and still runs")]
+    StillThere {
+        /// The container.
+        container: String,
     },
     /// The image has no agent that can be run.
     #[error("image {image} carries no agent, {message}")]
@@ -306,7 +312,7 @@ impl PodError {
                     .to_owned(),
             ],
             Self::Forbidden { .. } => vec![
-                "print the role that is needed with `kdbg doctor`".to_owned(),
+                "see what is missing, and print the role that gives it, with `kdbg doctor TARGET`".to_owned(),
             ],
             Self::NotFound { .. } | Self::NoPods { .. } => vec![
                 "name the namespace with `-n`, or search all with `-A`".to_owned(),
@@ -330,6 +336,10 @@ impl PodError {
                 ],
                 _ => Vec::new(),
             },
+            Self::Violator { violator, .. } if violator.starts_with("ephemeral") => vec![
+                "relax the namespace's policy for the time of the incident, or replace the pod: an ephemeral container goes only with it"
+                    .to_owned(),
+            ],
             Self::Violator { .. } => vec![
                 "relax the namespace's policy for the time of the incident, or start the pod again with what the policy demands"
                     .to_owned(),

@@ -234,6 +234,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as the socket gives it")]
     fn message(channel: u8, payload: &[u8]) -> Result<Message, tungstenite::Error> {
         Ok(Message::binary([&[channel], payload].concat()))
     }
@@ -290,7 +291,7 @@ mod tests {
             stream::pending().boxed(),
             Box::pin(outgoing.sink_map_err(|_| tungstenite::Error::ConnectionClosed)),
         );
-        exec.stdin.write_all(&[7; 70_000]).await.unwrap();
+        exec.stdin.write_all(&vec![7; 70_000]).await.unwrap();
         exec.stdin.flush().await.unwrap();
         drop(exec);
         let mut lengths = Vec::new();

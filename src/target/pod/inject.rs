@@ -7,11 +7,11 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, EphemeralContainer, Pod};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams, WatchParams},
@@ -20,7 +20,13 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{Cluster, Found, PodError, Rung, Verb, container, exec::exec, images, push};
+use super::{
+    Cluster, Found, PodError, Rung, access,
+    admission::{self, Admission},
+    container,
+    exec::exec,
+    images, push,
+};
 use crate::{
     protocol::SILENCE_LIMIT,
     session::{Session, SessionError},
@@ -28,8 +34,10 @@ use crate::{
 
 /// The agent of kdbg's own image.
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
-/// Between two attempts to run something in a container that is not there yet.
+/// Between two attempts to run something in a container that is not there yet, at first.
 const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
+/// The same when it takes long. Every attempt is two TLS handshakes for the cluster, and sixteen pods may wait at once.
+const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
@@ -111,11 +119,7 @@ pub(super) fn look(pod: &Pod, wanted: &Wanted<'_>) -> Entry {
         } else {
             format!("{base}-{number}")
         };
-        let exists = pod
-            .spec
-            .iter()
-            .flat_map(|spec| spec.ephemeral_containers.iter().flatten())
-            .any(|container| container.name == name);
+        let exists = ephemeral(pod).any(|container| container.name == name);
         if !exists {
             return Entry::Absent(name);
         }
@@ -132,7 +136,29 @@ pub(super) fn look(pod: &Pod, wanted: &Wanted<'_>) -> Entry {
     }
 }
 
-/// The status of an ephemeral container by its name.
+/// Whether a container's name is one that kdbg gives: `kdbg-a-0123abcd`, with a number behind the second and later ones.
+pub(super) fn is_ours(name: &str) -> bool {
+    let mut parts = name.split('-');
+    let digest = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    parts.next() == Some("kdbg")
+        && parts
+            .next()
+            .is_some_and(|rung| matches!(rung, "a" | "b" | "c" | "d"))
+        && parts.next().is_some_and(digest)
+        && parts
+            .next()
+            .is_none_or(|number| number.parse::<u32>().is_ok())
+        && parts.next().is_none()
+}
+
+/// The ephemeral containers that a pod has, also those that have ended.
+pub(super) fn ephemeral(pod: &Pod) -> impl Iterator<Item = &EphemeralContainer> {
+    pod.spec
+        .iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten())
+}
+
+/// What the kubelet says of an ephemeral container.
 pub(super) fn ephemeral_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     pod.status
         .as_ref()?
@@ -157,96 +183,90 @@ pub(super) async fn add(
     wanted: &Wanted<'_>,
     name: &str,
 ) -> Result<Pod, NotAdded> {
-    let patch = json!({"spec": {"ephemeralContainers": [wanted.spec(name)]}});
-    let result = api(cluster)
-        .patch_ephemeral_containers(
-            &pod.name_any(),
-            &PatchParams::default(),
-            &Patch::Strategic(patch),
-        )
-        .await;
-    let verb = Verb::new("patch", "", "pods/ephemeralcontainers").inside(&cluster.namespace);
-    result.map_err(|error| match &error {
-        kube::Error::Api(status) if status.is_not_found() => NotAdded::Error(
-            if status
-                .details
-                .as_ref()
-                .is_some_and(|details| !details.name.is_empty())
-            {
-                PodError::NotFound {
-                    object: format!("pod/{}", pod.name_any()),
-                    namespace: cluster.namespace.clone(),
-                }
-            } else {
-                PodError::Unsupported
-            },
-        ),
-        kube::Error::Api(status) => match refusal(&status.message, name) {
-            Admission::Account => NotAdded::Error(PodError::api(error, &verb)),
-            Admission::Pod { violator } => NotAdded::Error(PodError::Violator {
-                pod: pod.name_any(),
-                violator,
-                message: status.message.clone(),
-            }),
-            // Anything else that is refused with a client error is admission's: webhooks choose their own codes.
-            Admission::Container if (400..500).contains(&status.code) => {
-                NotAdded::Refused(status.message.clone())
-            }
-            Admission::Container => NotAdded::Error(PodError::api(error, &verb)),
-        },
-        _ => NotAdded::Error(PodError::api(error, &verb)),
-    })
+    patch(cluster, pod, wanted, name, &PatchParams::default())
+        .await
+        .map_err(|error| not_added(error, cluster, pod, name))
 }
 
-/// Who refused a patch, and because of whom.
-#[derive(Debug, PartialEq, Eq)]
-enum Admission {
-    /// RBAC: the account may not do it.
-    Account,
-    /// Policy, because of something that is in the pod already.
-    Pod { violator: String },
-    /// Policy, because of our container.
-    Container,
+/// What would become of the container, were it added.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Admitted,
+    /// Admission does not want this rung here; another one may pass.
+    Refused(String),
+    /// Not everybody who decides could be asked.
+    Unknown(String),
+    /// Nothing will help.
+    Error(PodError),
 }
 
-/// Reads who is at fault out of a refusal. Pod Security evaluates the whole pod, and names the containers in quotes
-/// (k8s.io/pod-security-admission, `policy/check_*.go`).
-fn refusal(message: &str, ours: &str) -> Admission {
-    if message.contains("cannot patch resource") {
-        return Admission::Account;
-    }
-    let Some((_, violations)) = message.split_once("violates PodSecurity") else {
-        return Admission::Container;
+/// Asks whether the container would be added, and adds nothing (`dryRun=All`).
+pub(super) async fn ask(cluster: &Cluster, pod: &Pod, wanted: &Wanted<'_>, name: &str) -> Verdict {
+    let parameters = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
     };
-    let named = named_containers(violations);
-    match named.iter().find(|name| **name != ours) {
-        Some(other) => Admission::Pod {
-            violator: format!("container {other}"),
+    match patch(cluster, pod, wanted, name, &parameters).await {
+        Ok(_) => Verdict::Admitted,
+        Err(kube::Error::Api(status))
+            if admission::refusal(&status.message, pod, name) == Admission::Unasked =>
+        {
+            Verdict::Unknown(status.message.clone())
+        }
+        Err(error) => match not_added(error, cluster, pod, name) {
+            NotAdded::Refused(message) => Verdict::Refused(message),
+            NotAdded::Error(error) => Verdict::Error(error),
         },
-        None if named.is_empty() => Admission::Pod {
-            violator: "the pod itself".to_owned(),
-        },
-        None => Admission::Container,
     }
 }
 
-/// The names after `container "a"` and `containers "a", "b"`.
-fn named_containers(violations: &str) -> Vec<&str> {
-    let lists = violations
-        .split("container")
-        .skip(1)
-        .filter_map(|text| text.strip_prefix('s').unwrap_or(text).strip_prefix(" \""));
-    let mut names = Vec::new();
-    for mut list in lists {
-        while let Some((name, rest)) = list.split_once('"') {
-            names.push(name);
-            let Some(next) = rest.strip_prefix(", \"") else {
-                break;
-            };
-            list = next;
+async fn patch(
+    cluster: &Cluster,
+    pod: &Pod,
+    wanted: &Wanted<'_>,
+    name: &str,
+    parameters: &PatchParams,
+) -> Result<Pod, kube::Error> {
+    let patch = json!({"spec": {"ephemeralContainers": [wanted.spec(name)]}});
+    api(cluster)
+        .patch_ephemeral_containers(&pod.name_any(), parameters, &Patch::Strategic(patch))
+        .await
+}
+
+/// Sorts an error of the patch by what it means.
+fn not_added(error: kube::Error, cluster: &Cluster, pod: &Pod, name: &str) -> NotAdded {
+    let verb = access::PATCH_EPHEMERAL.inside(&cluster.namespace);
+    let kube::Error::Api(status) = &error else {
+        return NotAdded::Error(PodError::api(error, &verb));
+    };
+    if status.is_not_found() {
+        let is_pod = status
+            .details
+            .as_ref()
+            .is_some_and(|details| !details.name.is_empty());
+        return NotAdded::Error(if is_pod {
+            PodError::NotFound {
+                object: format!("pod/{}", pod.name_any()),
+                namespace: cluster.namespace.clone(),
+            }
+        } else {
+            PodError::Unsupported
+        });
+    }
+    match admission::refusal(&status.message, pod, name) {
+        Admission::Pod(violators) => NotAdded::Error(PodError::Violator {
+            pod: pod.name_any(),
+            violator: admission::listed(&violators),
+            message: status.message.clone(),
+        }),
+        // Anything else that is refused with a client error is admission's: webhooks choose their own codes.
+        Admission::Container if (400..500).contains(&status.code) => {
+            NotAdded::Refused(status.message.clone())
+        }
+        Admission::Account | Admission::Container | Admission::Unasked => {
+            NotAdded::Error(PodError::api(error, &verb))
         }
     }
-    names
 }
 
 /// Waits until the agent in a container answers.
@@ -291,10 +311,11 @@ async fn attempts(
     name: &str,
 ) -> Result<Session, PodError> {
     let mut path = AGENT_PATH.to_owned();
+    let started = Instant::now();
     loop {
         match attempt(cluster, pod, name, &path).await {
             Ok(session) => return Ok(session),
-            Err(Attempt::Early) => sleep(ATTEMPT_AFTER).await,
+            Err(Attempt::Early) => sleep(pause(started.elapsed())).await,
             Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
                 return Err(PodError::NoAgent {
                     image: wanted.image.to_owned(),
@@ -308,6 +329,11 @@ async fn attempts(
             Err(Attempt::Failed(error)) => return Err(error),
         }
     }
+}
+
+/// How long to wait before the next attempt: a part of what was waited already, so that little is lost in the end.
+fn pause(waited: Duration) -> Duration {
+    (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST)
 }
 
 enum Attempt {
@@ -347,18 +373,23 @@ async fn attempt(cluster: &Cluster, pod: &str, name: &str, path: &str) -> Result
     }
 }
 
+/// Names the verb that an exec would have needed. A websocket is a GET; from Kubernetes 1.35 on the server asks for
+/// `create` too (feature gate `AuthorizePodWebsocketUpgradeCreatePermission`).
+pub(super) fn not_executed(error: kube::Error, namespace: &str) -> PodError {
+    let verb = match &error {
+        kube::Error::Api(status) if status.message.contains("cannot create resource") => {
+            access::CREATE_EXEC
+        }
+        _ => access::GET_EXEC,
+    };
+    PodError::api(error, &verb.inside(namespace))
+}
+
 /// An exec that the API server itself refused.
 fn refused(error: kube::Error, namespace: &str) -> Attempt {
-    let verb = match &error {
-        kube::Error::Api(status) if status.message.contains("cannot create resource") => "create",
-        _ => "get",
-    };
     match &error {
         kube::Error::Api(status) if is_early(&status.message) => Attempt::Early,
-        _ => Attempt::Failed(PodError::api(
-            error,
-            &Verb::new(verb, "", "pods/exec").inside(namespace),
-        )),
+        _ => Attempt::Failed(not_executed(error, namespace)),
     }
 }
 
@@ -430,7 +461,10 @@ async fn watch(
                 }
             }
             // Without the right to watch, or through a proxy that does not let watches live.
-            Err(error) => tracing::debug!(%error, "the pod cannot be watched"),
+            Err(error) => {
+                let error = PodError::api(error, &access::WATCH_PODS.inside(&cluster.namespace));
+                tracing::info!(%error, "the pod is looked at once a second instead");
+            }
         }
         sleep(LOOK_AFTER).await;
         match api(cluster).get(&name_of_pod).await {
@@ -555,7 +589,7 @@ mod tests {
         image: "registry/kdbg-agent:1",
         rung: Rung::Root,
         target: "app",
-        idle: Duration::from_secs(900),
+        idle: Duration::from_mins(15),
     };
 
     fn found() -> Found {
@@ -655,6 +689,12 @@ mod tests {
     }
 
     #[test]
+    fn attempts_become_rarer_while_nothing_comes() {
+        let pauses = [0, 200, 1000, 5000].map(|waited| pause(Duration::from_millis(waited)));
+        assert_eq!(pauses, [25, 25, 125, 250].map(Duration::from_millis));
+    }
+
+    #[test]
     fn an_image_without_a_shell_is_told_from_one_whose_agent_does_not_start() {
         let failed = json!({"waiting": {
             "reason": "RunContainerError",
@@ -692,57 +732,5 @@ mod tests {
             panic!("the agent goes with its target");
         };
         assert!(what.starts_with("container app ended or was restarted"));
-    }
-
-    #[test]
-    fn a_refusal_says_whose_fault_it_is() {
-        assert_eq!(
-            refusal(
-                r#"pods "web" is forbidden: User "dev" cannot patch resource "pods/ephemeralcontainers" in API group "" in the namespace "shop""#,
-                "kdbg-b-1"
-            ),
-            Admission::Account
-        );
-        assert_eq!(
-            refusal(
-                r#"pods "web" is forbidden: violates PodSecurity "restricted:latest": runAsUser=0 (container "kdbg-b-1" must not set runAsUser=0)"#,
-                "kdbg-b-1"
-            ),
-            Admission::Container
-        );
-        assert_eq!(
-            refusal(
-                r#"pods "web" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true (pod or container "app" must set securityContext.runAsNonRoot=true)"#,
-                "kdbg-b-1"
-            ),
-            Admission::Pod {
-                violator: "container app".to_owned()
-            }
-        );
-        assert_eq!(
-            refusal(
-                r#"pods "web" is forbidden: violates PodSecurity "restricted:latest": unrestricted capabilities (containers "kdbg-b-1", "app" must set securityContext.capabilities.drop=["ALL"])"#,
-                "kdbg-b-1"
-            ),
-            Admission::Pod {
-                violator: "container app".to_owned()
-            }
-        );
-        assert_eq!(
-            refusal(
-                r#"pods "web" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#,
-                "kdbg-b-1"
-            ),
-            Admission::Pod {
-                violator: "the pod itself".to_owned()
-            }
-        );
-        assert_eq!(
-            refusal(
-                r#"admission webhook "policy.example" denied the request: no debug containers here"#,
-                "kdbg-b-1"
-            ),
-            Admission::Container
-        );
     }
 }

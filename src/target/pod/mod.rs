@@ -1,14 +1,18 @@
 //! Targets in a cluster: the pod is found, and an agent is put beside the container that is meant.
 //!
-//! The way there: [`resolve`] finds the pods of a name, [`container`] the container, [`rung`] says with which rights
-//! to look, [`inject`] finds or adds the agent's container and waits for it, [`exec`] is the pipe, and [`push`]
-//! carries the agent into an image that has none. What cannot work is
-//! refused before anything is added to the pod, because nothing that is added can be taken away.
+//! The way there: `resolve` finds the pods of a name, `container` the container, `rung` says with which rights to look,
+//! `inject` finds or adds the agent's container and waits for it, `exec` is the pipe, and `push` carries the agent into
+//! an image that has none. What cannot work is refused before anything is added to the pod, because nothing that is
+//! added can be taken away.
 
+pub mod access;
+mod admission;
+pub mod cleanup;
 mod client;
 mod container;
 pub mod declared;
 mod error;
+pub mod examine;
 mod exec;
 mod images;
 mod inject;
@@ -119,9 +123,33 @@ pub(super) struct Opened {
     pub(super) place: Place,
 }
 
-/// Finds the pods that a selector means, best first, with the container to look at in each. Pods that cannot be looked
-/// at are an error only when there is no other.
-pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFound>, PodError> {
+/// A pod that a name means and that cannot be looked at.
+pub struct PodRefused {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub error: PodError,
+}
+
+impl PodRefused {
+    /// Whether it is no replica any more, so that nobody misses its answer.
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.error,
+            PodError::Refused {
+                refusal: Refusal::Ended { .. } | Refusal::Terminating,
+                ..
+            }
+        )
+    }
+}
+
+/// Finds the pods that a selector means, best first, with the container to look at in each, and those that cannot be
+/// looked at. Without any of the first kind it is an error.
+pub async fn find(
+    options: &PodOptions,
+    selector: &Selector,
+) -> Result<(Vec<PodFound>, Vec<PodRefused>), PodError> {
     let cluster = Cluster::connect(&options.cluster).await?;
     let all_namespaces = options.cluster.all_namespaces;
     let pods = resolve::pods(&cluster, selector, all_namespaces).await?;
@@ -141,26 +169,29 @@ pub async fn find(options: &PodOptions, selector: &Selector) -> Result<Vec<PodFo
         });
     }
     let of = pods.len();
-    let mut first_error = None;
+    let mut refused = Vec::new();
     let mut suitable = Vec::new();
     for pod in pods {
         match container::find(&pod, options.container.as_deref()) {
             Ok(found) => suitable.push(PodFound {
                 cluster: Cluster {
-                    client: cluster.client.clone(),
                     namespace: pod.namespace().unwrap_or_else(|| cluster.namespace.clone()),
+                    ..cluster.clone()
                 },
                 pod,
                 found,
                 of,
             }),
-            Err(error) => first_error = first_error.or(Some(error)),
+            Err(error) => refused.push(PodRefused {
+                name: pod.name_any(),
+                error,
+            }),
         }
     }
-    match first_error {
-        Some(error) if suitable.is_empty() => Err(error),
-        _ => Ok(suitable),
+    if suitable.is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0).error);
     }
+    Ok((suitable, refused))
 }
 
 impl PodFound {

@@ -14,7 +14,7 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt as _, api::ListParams, core::Selector as Labels};
 use serde::de::DeserializeOwned;
 
-use super::{Cluster, PodError, Verb};
+use super::{Cluster, PodError, Verb, access};
 use crate::target::{Kind, Selector};
 
 /// More pods than this are not looked at by one command.
@@ -33,7 +33,7 @@ pub(super) async fn pods(
         } if !all_namespaces => {
             let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
             let pod = pods.get_opt(name).await;
-            vec![found(pod, cluster, selector, &Verb::pods("get"))?]
+            vec![found(pod, cluster, selector, &access::GET_PODS)?]
         }
         Selector::Object {
             kind: Kind::Pod,
@@ -62,6 +62,32 @@ pub(super) async fn pods(
     }
     pods.sort_by_cached_key(|pod| (rank(pod), pod.namespace(), pod.name_any()));
     Ok(pods)
+}
+
+/// All pods of the namespace, or of all namespaces, page by page.
+pub(super) async fn every(cluster: &Cluster, all_namespaces: bool) -> Result<Vec<Pod>, PodError> {
+    let (api, verb): (Api<Pod>, _) = if all_namespaces {
+        (Api::all(cluster.client.clone()), access::LIST_PODS)
+    } else {
+        let verb = access::LIST_PODS.inside(&cluster.namespace);
+        (
+            Api::namespaced(cluster.client.clone(), &cluster.namespace),
+            verb,
+        )
+    };
+    let mut parameters = ListParams::default().limit(LIST_LIMIT);
+    let mut pods = Vec::new();
+    loop {
+        let page = api
+            .list(&parameters)
+            .await
+            .map_err(|error| PodError::api(error, &verb))?;
+        pods.extend(page.items);
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => parameters = parameters.continue_token(&token),
+            _ => return Ok(pods),
+        }
+    }
 }
 
 /// How far a pod is from being worth a look: ready, running, on its way, ended, going.
@@ -93,8 +119,8 @@ async fn list(
         None => Api::all(cluster.client.clone()),
     };
     let verb = match namespace {
-        Some(namespace) => Verb::pods("list").inside(namespace),
-        None => Verb::pods("list"),
+        Some(namespace) => access::LIST_PODS.inside(namespace),
+        None => access::LIST_PODS,
     };
     api.list(&parameters.clone().limit(LIST_LIMIT))
         .await
@@ -111,27 +137,27 @@ async fn labels_of(
 ) -> Result<(String, Labels), PodError> {
     let labels = match kind {
         Kind::Deployment => {
-            let object: Deployment = get(cluster, name, selector, "apps", "deployments").await?;
+            let object: Deployment = get(cluster, name, kind, selector).await?;
             object.spec.map(|spec| spec.selector)
         }
         Kind::StatefulSet => {
-            let object: StatefulSet = get(cluster, name, selector, "apps", "statefulsets").await?;
+            let object: StatefulSet = get(cluster, name, kind, selector).await?;
             object.spec.map(|spec| spec.selector)
         }
         Kind::DaemonSet => {
-            let object: DaemonSet = get(cluster, name, selector, "apps", "daemonsets").await?;
+            let object: DaemonSet = get(cluster, name, kind, selector).await?;
             object.spec.map(|spec| spec.selector)
         }
         Kind::ReplicaSet => {
-            let object: ReplicaSet = get(cluster, name, selector, "apps", "replicasets").await?;
+            let object: ReplicaSet = get(cluster, name, kind, selector).await?;
             object.spec.map(|spec| spec.selector)
         }
         Kind::Job => {
-            let object: Job = get(cluster, name, selector, "batch", "jobs").await?;
+            let object: Job = get(cluster, name, kind, selector).await?;
             object.spec.and_then(|spec| spec.selector)
         }
         Kind::Service => {
-            let object: Service = get(cluster, name, selector, "", "services").await?;
+            let object: Service = get(cluster, name, kind, selector).await?;
             object
                 .spec
                 .and_then(|spec| spec.selector)
@@ -157,9 +183,8 @@ async fn labels_of(
 async fn get<K>(
     cluster: &Cluster,
     name: &str,
+    kind: Kind,
     selector: &Selector,
-    group: &'static str,
-    resource: &'static str,
 ) -> Result<K, PodError>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -168,7 +193,7 @@ where
         + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let verb = Verb::new("get", group, resource).inside(&cluster.namespace);
+    let verb = access::get_of(kind).inside(&cluster.namespace);
     found(api.get_opt(name).await, cluster, selector, &verb)
 }
 

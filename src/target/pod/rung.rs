@@ -20,7 +20,7 @@ pub struct User {
 }
 
 /// The user of a first look when nothing says who the target is: the traditional `nobody`-like id of distroless images.
-const STRANGER: User = User {
+pub(super) const STRANGER: User = User {
     uid: 65532,
     gid: 65532,
 };

@@ -116,6 +116,7 @@ mod tests {
         Witness {
             cluster: Cluster {
                 client: kube::Client::try_from(config).unwrap(),
+                server: String::new(),
                 namespace: "shop".to_owned(),
             },
             pod: "web".to_owned(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
 
 use super::wait::Failure;
 
@@ -80,6 +81,23 @@ impl Cluster {
             eprintln!("skipped: needs a cluster of scripts/cluster, for {need}");
         }
         self.name.is_some()
+    }
+
+    /// Returns a kubeconfig for the same cluster with a token instead.
+    pub(crate) fn kubeconfig_with_token(&self, token: &str) -> Result<Value, Failure> {
+        let ours =
+            Kubeconfig::read_from(&self.kubeconfig).map_err(Failure::of("read the kubeconfig"))?;
+        let mut cluster = serde_json::to_value(ours.clusters.first())
+            .map_err(Failure::of("write a kubeconfig"))?;
+        cluster["name"] = "cluster".into();
+        Ok(json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [cluster],
+            "users": [{"name": "account", "user": {"token": token}}],
+            "contexts": [{"name": "context", "context": {"cluster": "cluster", "user": "account"}}],
+            "current-context": "context",
+        }))
     }
 
     /// Returns the folder of an own cluster, which holds its logs and static pods.

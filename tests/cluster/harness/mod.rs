@@ -1,11 +1,13 @@
 //! What every test needs: a cluster, a namespace of its own, pods, and waits that end with a reason.
 
+mod account;
 mod cluster;
 mod kdbg;
 mod pod;
 mod test;
 mod wait;
 
+pub(crate) use account::Account;
 pub(crate) use cluster::Cluster;
 pub(crate) use kdbg::Ran;
 pub(crate) use pod::{Phase, answering, container, image_name, merged, pod, waiting_reason};

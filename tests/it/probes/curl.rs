@@ -38,7 +38,10 @@ fn echo() -> SocketAddr {
         lines[1..].sort_unstable();
         let mut said = lines.join("\n").into_bytes();
         said.extend_from_slice(&body);
-        let head = format!("HTTP/1.1 201 Made\r\nContent-Length: {}\r\n\r\n", said.len());
+        let head = format!(
+            "HTTP/1.1 201 Made\r\nContent-Length: {}\r\n\r\n",
+            said.len()
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&said).unwrap();
     })
@@ -60,7 +63,11 @@ fn requests_are_those_of_curl() {
         &["-H", "Content-Type: text/plain", "--data-binary", "line\n"],
     ] {
         let words: Vec<_> = words.iter().copied().chain([url.as_str()]).collect();
-        let ours = kdbg(["-q", "curl", &name].into_iter().chain(words.iter().copied()));
+        let ours = kdbg(
+            ["-q", "curl", &name]
+                .into_iter()
+                .chain(words.iter().copied()),
+        );
         assert_code(&ours, 0);
         assert_eq!(
             text(&ours),
@@ -86,7 +93,12 @@ fn bodies_of_every_framing_arrive_whole() {
         assert_code(&output, 0);
         assert_eq!(text(&output), body);
     }
-    let output = kdbg(["curl", "-f", &target.target(), &url(says(b"HTTP/1.0 404 No\r\n\r\nx"), "/")]);
+    let output = kdbg([
+        "curl",
+        "-f",
+        &target.target(),
+        &url(says(b"HTTP/1.0 404 No\r\n\r\nx"), "/"),
+    ]);
     assert_code(&output, 1);
     assert_eq!(text(&output), "");
 }
@@ -142,7 +154,14 @@ fn a_redirection_is_followed_when_asked_for() {
     });
     let name = target.target();
     assert_eq!(text(&kdbg(["curl", &name, &url(address, "/")])), "there");
-    let followed = kdbg(["curl", "-L", &name, &url(address, "/"), "-w", "\\n%{http_code}"]);
+    let followed = kdbg([
+        "curl",
+        "-L",
+        &name,
+        &url(address, "/"),
+        "-w",
+        "\\n%{http_code}",
+    ]);
     assert_eq!(text(&followed), "here\n200");
 }
 
@@ -217,17 +236,27 @@ fn trust_comes_from_the_targets_own_bundle_and_the_chain_is_shown() {
     let plain = target();
     let run = |target: &Running, more: &[&str]| {
         let name = target.target();
-        let words = ["curl", &name].into_iter().chain(words).chain(more.iter().copied());
+        let words = ["curl", &name]
+            .into_iter()
+            .chain(words)
+            .chain(more.iter().copied());
         kdbg(words)
     };
     let refused = run(&plain, &[]);
     assert_code(&refused, 4);
-    assert!(said(&refused).contains("UnknownIssuer"), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("UnknownIssuer"),
+        "{}",
+        said(&refused)
+    );
     let insecure = run(&plain, &["-k"]);
     assert_code(&insecure, 0);
     assert_eq!(text(&insecure), "hello");
     let ca = folder.path().join("ca.pem");
-    assert_eq!(text(&run(&plain, &["--cacert", ca.to_str().unwrap()])), "hello");
+    assert_eq!(
+        text(&run(&plain, &["--cacert", ca.to_str().unwrap()])),
+        "hello"
+    );
 
     // The process's own environment names its bundle.
     let mut idle = crate::support::running::idle();
@@ -260,7 +289,11 @@ fn hostile_servers_end_with_a_reason() {
         }
     });
     let output = kdbg(["curl", &name, &url(slow, "/"), "-m", "500ms"]);
-    assert!(matches!(output.status.code(), Some(3 | 5)), "{}", said(&output));
+    assert!(
+        matches!(output.status.code(), Some(3 | 5)),
+        "{}",
+        said(&output)
+    );
     for bytes in [
         &b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
@@ -310,7 +343,10 @@ fn agent_peak(kdbg: u32) -> u64 {
         .find_map(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap();
     let status = std::fs::read_to_string(format!("/proc/{agent}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
     eprintln!("agent {line}");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
@@ -322,10 +358,16 @@ fn a_refused_body_is_not_left_at_its_destination() {
     let file = folder.path().join("body");
     let file = file.to_str().unwrap();
     let cut = says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
-    assert_code(&kdbg(["curl", &target.target(), &url(cut, "/"), "-o", file]), 5);
+    assert_code(
+        &kdbg(["curl", &target.target(), &url(cut, "/"), "-o", file]),
+        5,
+    );
     assert!(crate::support::running::names(folder.path()).is_empty());
     let whole = says(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
-    assert_code(&kdbg(["curl", &target.target(), &url(whole, "/"), "-o", file]), 0);
+    assert_code(
+        &kdbg(["curl", &target.target(), &url(whole, "/"), "-o", file]),
+        0,
+    );
     assert_eq!(std::fs::read(file).unwrap(), b"abc");
     let shown = report("curl", &target, &[&url(echo(), "/")], &["--json"]);
     assert_eq!(shown["end"]["whole"], true);

@@ -12,7 +12,7 @@ fn in_namespace() -> Option<Running> {
     }
     let script = "
         ip link set lo up
-        ip link add dummy0 type dummy && ip addr add 10.9.0.1/24 dev dummy0 && ip link set dummy0 up
+        iptables -A INPUT -p tcp --dport 7002 -j DROP || true
         ip route add blackhole 10.10.1.0/24
         ip route add unreachable 10.10.2.0/24
         ip route add prohibit 10.10.3.0/24
@@ -48,8 +48,6 @@ fn the_processs_own_namespace_is_asked_from_and_its_routes_are_named() {
         ("10.10.2.1:80", "unreachable", "`unreachable` route"),
         ("10.10.3.1:80", "unreachable", "`prohibit` route"),
         ("10.11.0.1:80", "unreachable", "no route"),
-        // A dummy interface swallows what it is given, and asks no neighbour.
-        ("10.9.0.9:80", "timeout", "nothing came back"),
     ] {
         let (outcome, said) = outcome(&target, address);
         assert_eq!(outcome, outcome_expected, "{address}: {said}");
@@ -76,6 +74,10 @@ fn a_firewall_that_answers_with_icmp_is_named_with_its_address() {
         eprintln!("skipped: this machine has no iptables");
         return;
     }
+    // One that drops what comes leaves nothing but silence.
+    let (dropped, said) = outcome(&target, "127.0.0.1:7002");
+    assert_eq!(dropped, "timeout", "{said}");
+    assert!(said.contains("nothing came back"), "{said}");
     let (outcome, said) = outcome(&target, "127.0.0.1:7070");
     assert_eq!(outcome, "unreachable", "{said}");
     assert!(

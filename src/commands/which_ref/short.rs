@@ -1,0 +1,71 @@
+//! The conclusion in one line, for the head of another command.
+//!
+//! It must not make that command slow: a history that has never been read is read only when that takes a
+//! moment, and it must not make it fail.
+
+use std::sync::Arc;
+
+use bstr::BString;
+
+use super::{
+    search::{Prepared, Question, find, prepare},
+    without_slash,
+};
+use crate::{
+    cli::progress::Progress,
+    evidence::fit::RunningFile,
+    git::{self, Commit, Repository},
+    object::ObjectId,
+};
+
+/// The repository's side, when it is known or can be had at once.
+pub(in crate::commands) async fn at_once(
+    repository: &Arc<Repository>,
+    spec: &str,
+    commit: &Commit,
+    progress: &Progress,
+) -> Option<Arc<Prepared>> {
+    let cache = git::default_cache_dir().ok();
+    let is_kept = cache.is_some_and(|cache| repository.has_kept_history(&cache));
+    if !is_kept && !repository.is_small() {
+        tracing::info!(
+            "`kdbg which-ref` reads the history, and diff-src says then which commit runs"
+        );
+        return None;
+    }
+    let question = Question {
+        reference: None,
+        resolved: Some((spec.to_owned(), commit.clone())),
+        refs: None,
+        // What is read in a moment need not be kept.
+        keeps: is_kept,
+    };
+    match prepare(repository, question, progress).await {
+        Ok(prepared) => Some(Arc::new(prepared)),
+        Err(error) => {
+            tracing::info!(%error, "which commit runs is not known");
+            None
+        }
+    }
+}
+
+/// Which commit runs, in one line; `None` when nothing fits.
+pub(in crate::commands) async fn headline(
+    repository: &Arc<Repository>,
+    prepared: &Arc<Prepared>,
+    running: impl Iterator<Item = (BString, ObjectId)>,
+) -> Option<String> {
+    let files = running
+        .map(|(path, id)| RunningFile {
+            path: without_slash(&path),
+            ids: vec![id],
+        })
+        .collect();
+    match find(repository, prepared, files, Vec::new()).await {
+        Ok(found) => found.headline(),
+        Err(error) => {
+            tracing::info!(%error, "which commit runs is not known");
+            None
+        }
+    }
+}
