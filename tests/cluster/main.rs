@@ -22,3 +22,4 @@ mod pull;
 mod rbac;
 mod security;
 mod shapes;
+mod sources;

@@ -200,18 +200,22 @@ async fn look(
     };
     let facts = facts::fetch(&target).await?;
     let (mut running, tree) = run.trees(pins, &facts, &progress).await?;
-    let mappings = pairing::pair_up(pins, &running, &tree, reference)?;
-    if mappings.is_empty() {
-        return Err(pairing::nothing_in_common(&tree, reference));
-    }
+    let mut mappings = pairing::pair_up(pins, &running, &tree, reference)?;
     let named = running.files().iter();
     let named = named.map(|file| (file.path.clone(), file.version.id));
     let revision = reference.revision(named, &progress).await;
+    if mappings.is_empty() {
+        mappings = pairing::from_history(&revision.folders, &running, &tree);
+    }
+    if mappings.is_empty() {
+        return Err(pairing::nothing_in_common(&tree, reference));
+    }
     let unknown = running.unknown();
     let running_classes = running.classes();
     let classes = classes::compare(
         running_classes.iter().map(AsRef::as_ref),
         tree.iter().map(|file| file.path.as_ref()),
+        &mappings,
     );
     let comparison =
         comparison::compare(running.take_files(), &tree, &mappings, &unknown, run.late);
@@ -228,7 +232,7 @@ async fn look(
         counts: Vec::new(),
         unshown: Vec::new(),
         classes,
-        revision,
+        revision: revision.headline,
     };
     let mut cache = Cache::default();
     report.judgement = run

@@ -96,15 +96,17 @@ impl Reference {
         self.repository.hash_kind()
     }
 
-    /// Which commit runs, in one line; `None` when that is not known, or not at once.
+    /// Which commit runs, and from which folders; nothing when that is not known, or not at once.
     pub(super) async fn revision(
         &self,
         running: impl Iterator<Item = (BString, ObjectId)>,
         progress: &Progress,
-    ) -> Option<String> {
+    ) -> which_ref::Short {
         let read = || which_ref::at_once(&self.repository, &self.spec, &self.commit, progress);
-        let prepared = self.history.get_or_init(read).await.as_ref()?;
-        which_ref::headline(&self.repository, prepared, running).await
+        match self.history.get_or_init(read).await {
+            Some(prepared) => which_ref::in_short(&self.repository, prepared, running).await,
+            None => which_ref::Short::default(),
+        }
     }
 
     /// The ref and the commit that it is, for people.

@@ -16,7 +16,7 @@ use clap::Args;
 
 pub(super) use self::search::Prepared;
 use self::search::{Question, find};
-pub(super) use self::short::{at_once, headline};
+pub(super) use self::short::{Short, at_once, in_short};
 use super::{facts, fan_out, repository, running};
 use crate::{
     cli::{

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cli::progress::Progress,
-    evidence::fit::RunningFile,
+    evidence::fit::{FolderPair, RunningFile},
     git::{self, Commit, Repository},
     object::ObjectId,
 };
@@ -49,12 +49,21 @@ pub(in crate::commands) async fn at_once(
     }
 }
 
-/// Which commit runs, in one line; `None` when nothing fits.
-pub(in crate::commands) async fn headline(
+/// What a search of the history says, for another command.
+#[derive(Default)]
+pub(in crate::commands) struct Short {
+    /// Which commit runs, in one line; `None` when nothing fits.
+    pub(in crate::commands) headline: Option<String>,
+    /// Which running folder is which folder of the repository, over all of its history; none when nothing fits.
+    pub(in crate::commands) folders: Vec<FolderPair>,
+}
+
+/// Searches the history for the running files.
+pub(in crate::commands) async fn in_short(
     repository: &Arc<Repository>,
     prepared: &Arc<Prepared>,
     running: impl Iterator<Item = (BString, ObjectId)>,
-) -> Option<String> {
+) -> Short {
     let files = running
         .map(|(path, id)| RunningFile {
             path: without_slash(&path),
@@ -62,10 +71,13 @@ pub(in crate::commands) async fn headline(
         })
         .collect();
     match find(repository, prepared, files, Vec::new()).await {
-        Ok(found) => found.headline(),
+        Ok(found) => Short {
+            headline: found.headline(),
+            folders: found.folders(),
+        },
         Err(error) => {
             tracing::info!(%error, "which commit runs is not known");
-            None
+            Short::default()
         }
     }
 }
