@@ -81,6 +81,10 @@ pub struct PodFound {
 /// Where the agent stands, and by which way it got there.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The cluster, for what its objects say.
+    pub cluster: Cluster,
+    /// The pod, as it was found.
+    pub object: Box<Pod>,
     /// The pod's namespace.
     pub namespace: String,
     /// Its name.
@@ -322,6 +326,8 @@ impl PodFound {
     fn place(&self, rung: Rung, agent_image: &str, agent: String, reused: bool) -> Place {
         let spec = self.pod.spec.as_ref();
         Place {
+            cluster: self.cluster.clone(),
+            object: Box::new(self.pod.clone()),
             namespace: self.cluster.namespace.clone(),
             pod: self.name(),
             of: self.of,
