@@ -16,6 +16,8 @@ pub mod attach;
 pub mod cat;
 pub mod cleanup;
 pub mod completions;
+mod declared;
+pub mod diagnose;
 pub mod diff_pod;
 pub mod diff_src;
 pub mod doctor;

@@ -60,6 +60,7 @@ pub(super) fn service_link_collision(facts: &Facts<'_>) -> Vec<Finding> {
             value: value_of(variables, variable),
             service: service.as_deref(),
             state: *state,
+            has_spec: variables.has_spec,
         };
         findings.push(link.finding(facts, &mistaken));
     }
@@ -71,6 +72,7 @@ struct Link<'a> {
     value: BString,
     service: Option<&'a str>,
     state: LinkState,
+    has_spec: bool,
 }
 
 impl Link<'_> {
@@ -96,10 +98,12 @@ impl Link<'_> {
         );
         let mut known = vec![fact(format!("{name}={}", self.value), Source::Environ)];
         known.push(self.link_fact(&service));
-        known.push(fact(
-            format!("neither env nor envFrom sets {name}"),
-            Source::Spec,
-        ));
+        if self.has_spec {
+            known.push(fact(
+                format!("neither env nor envFrom sets {name}"),
+                Source::Spec,
+            ));
+        }
         for place in places.iter().take(MOST_PLACES) {
             known.extend(place.facts());
         }
@@ -269,10 +273,11 @@ fn unset_finding(
             };
             known.push(fact(format!("{name} is {why}"), source_of(&absent.by)));
         }
-        None => known.push(fact(
+        None if variables.has_spec => known.push(fact(
             format!("neither env nor envFrom sets {name}"),
             Source::Spec,
         )),
+        None => {}
     }
     for place in places.iter().take(MOST_PLACES) {
         known.extend(place.facts());

@@ -17,6 +17,7 @@ mod exec;
 mod images;
 mod inject;
 mod push;
+pub mod replicas;
 mod resolve;
 mod rung;
 mod witness;
