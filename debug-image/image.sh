@@ -7,24 +7,8 @@ tags=(dev=65532:65532)
 entrypoint=(/usr/bin/kdbg-agent)
 
 prepare() {
-  if [[ -z $AGENT ]]; then build_agent; fi
+  if [[ -z $AGENT ]]; then AGENT=$(static_agent "$ARCH"); fi
   inputs=$(sha256sum <"$AGENT")
-}
-
-# build_agent: sets AGENT to a static agent for the architecture of the image.
-build_agent() {
-  local target
-  case $ARCH in
-    amd64) target=x86_64-unknown-linux-gnu ;;
-    arm64) target=aarch64-unknown-linux-gnu ;;
-    *) die "no agent is built for $ARCH" ;;
-  esac
-  (
-    cd "$HERE/.." || exit
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile agent --no-default-features --features agent \
-      --bin kdbg-agent --target "$target" >&2
-  )
-  AGENT=${CARGO_TARGET_DIR:-$HERE/../target}/$target/agent/kdbg-agent
 }
 
 fill() {

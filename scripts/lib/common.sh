@@ -154,3 +154,19 @@ built() {
   fi
   printf '%s\n' "$_folder"
 }
+
+# static_agent ARCH: builds the static agent of these sources and prints its path.
+static_agent() {
+  local target
+  case $1 in
+    amd64) target=x86_64-unknown-linux-gnu ;;
+    arm64) target=aarch64-unknown-linux-gnu ;;
+    *) die "no agent is built for $1" ;;
+  esac
+  (
+    cd "$HERE/.." || exit
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --profile agent --no-default-features --features agent \
+      --bin kdbg-agent --target "$target" >&2
+  )
+  printf '%s\n' "${CARGO_TARGET_DIR:-$HERE/../target}/$target/agent/kdbg-agent"
+}

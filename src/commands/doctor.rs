@@ -64,7 +64,7 @@ pub async fn run(args: DoctorArgs, printer: &mut Printer) -> Result<ExitStatus, 
         return print_role(&examination, args.output, printer);
     }
     let progress = printer.progress("examining");
-    let examination = examine::examine(&options, selector.as_ref()).await?;
+    let examination = Box::pin(examine::examine(&options, selector.as_ref())).await?;
     drop(progress);
     match args.output {
         OutputFormat::Text => text(&examination, printer)?,

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::Api;
 use serde_json::{Value, json};
 
-use crate::harness::{Failure, Level, Test, check, container, pod, run, wait_until};
+use crate::harness::{Account, Failure, Level, Test, check, container, pod, run, wait_until};
 
 /// Starts a Deployment of one pod.
 async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
@@ -39,11 +39,7 @@ async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
 }
 
 /// Returns the Role and RoleBinding that doctor prints for whoever asks.
-async fn printed(
-    test: &Test,
-    account: &crate::harness::Account,
-    target: &str,
-) -> Result<(Value, Value), Failure> {
+async fn printed(test: &Test, account: &Account, target: &str) -> Result<(Value, Value), Failure> {
     let list = test
         .kdbg_as(account, &["doctor", target, "--role", "-o", "json"])
         .await?

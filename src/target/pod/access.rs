@@ -269,13 +269,13 @@ pub fn role(
     namespace: Option<&str>,
     account: Option<&Account>,
 ) -> Vec<Value> {
-    let mut metadata = json!({"name": "kdbg"});
-    let (role, binding) = match namespace {
-        Some(namespace) => {
-            metadata["namespace"] = namespace.into();
-            ("Role", "RoleBinding")
-        }
-        None => ("ClusterRole", "ClusterRoleBinding"),
+    let (role, binding, metadata) = match namespace {
+        Some(namespace) => (
+            "Role",
+            "RoleBinding",
+            json!({"name": "kdbg", "namespace": namespace}),
+        ),
+        None => ("ClusterRole", "ClusterRoleBinding", json!({"name": "kdbg"})),
     };
     let mut objects = vec![json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -6,6 +6,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Namespace, Node, Pod};
 use kube::{Api, ResourceExt as _};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::{
     Cluster, PodError, PodFound, PodOptions, Rung, User,
@@ -148,13 +149,14 @@ pub async fn examine(
 ) -> Result<Examination, PodError> {
     let cluster = Cluster::connect(&options.cluster).await?;
     let mut examination = Examination::new(&cluster, options, selector);
-    let Some(minor) = examination.server(&cluster).await else {
-        return Ok(examination);
-    };
-    examination.account(&cluster).await;
-    examination.access(&cluster, minor).await;
-    if let Some(selector) = selector {
-        examination.target(&cluster, options, selector).await;
+    // An agent that is asked may take as long as one that starts.
+    let limit = options.limit * 2;
+    let examining = examination.all(&cluster, options, selector);
+    if timeout(limit, examining).await.is_err() {
+        let text = format!("the rest was not answered within {} s", limit.as_secs());
+        examination.add(
+            Check::new(Subject::Cluster, State::Unknown, text).hint("wait longer with `--timeout`"),
+        );
     }
     Ok(examination)
 }
@@ -180,6 +182,17 @@ impl Examination {
 
     fn add(&mut self, check: Check) {
         self.checks.push(check);
+    }
+
+    async fn all(&mut self, cluster: &Cluster, options: &PodOptions, selector: Option<&Selector>) {
+        let Some(minor) = self.server(cluster).await else {
+            return;
+        };
+        self.account(cluster).await;
+        self.access(cluster, minor).await;
+        if let Some(selector) = selector {
+            self.target(cluster, options, selector).await;
+        }
     }
 
     /// Answers the minor version of a server that answers at all.

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -34,8 +34,10 @@ use crate::{
 
 /// The agent of kdbg's own image.
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
-/// Between two attempts to run something in a container that is not there yet.
+/// Between two attempts to run something in a container that is not there yet, at first.
 const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
+/// The same when it takes long. Every attempt is two TLS handshakes for the cluster, and sixteen pods may wait at once.
+const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
@@ -309,10 +311,11 @@ async fn attempts(
     name: &str,
 ) -> Result<Session, PodError> {
     let mut path = AGENT_PATH.to_owned();
+    let started = Instant::now();
     loop {
         match attempt(cluster, pod, name, &path).await {
             Ok(session) => return Ok(session),
-            Err(Attempt::Early) => sleep(ATTEMPT_AFTER).await,
+            Err(Attempt::Early) => sleep(pause(started.elapsed())).await,
             Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
                 return Err(PodError::NoAgent {
                     image: wanted.image.to_owned(),
@@ -326,6 +329,11 @@ async fn attempts(
             Err(Attempt::Failed(error)) => return Err(error),
         }
     }
+}
+
+/// How long to wait before the next attempt: a part of what was waited already, so that little is lost in the end.
+fn pause(waited: Duration) -> Duration {
+    (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST)
 }
 
 enum Attempt {
@@ -678,6 +686,12 @@ mod tests {
         };
         assert_eq!(reason, "ImagePullBackOff: Back-off pulling");
         assert_eq!(image.as_deref(), Some("registry/kdbg-agent:1"));
+    }
+
+    #[test]
+    fn attempts_become_rarer_while_nothing_comes() {
+        let pauses = [0, 200, 1000, 5000].map(|waited| pause(Duration::from_millis(waited)));
+        assert_eq!(pauses, [25, 25, 125, 250].map(Duration::from_millis));
     }
 
     #[test]

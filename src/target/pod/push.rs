@@ -4,7 +4,11 @@
 //! by `head -c`, since an input cannot be closed over every version of the websocket's protocol. What broke off is gone
 //! on with where it ended. The agent itself says its digest before it gets its final name, so half an agent never runs.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
@@ -91,15 +95,13 @@ pub(super) async fn provide(
             ));
         }
     };
-    let agent = agent_binary::bytes()
-        .map_err(|error| fail(format!("and this kdbg's cannot be read: {error}")))?
-        .ok_or_else(|| fail("and this kdbg carries none".to_owned()))?;
-    let digest = hexadecimal(&Sha256::digest(&agent));
+    let parcel = Parcel::get().map_err(&fail)?;
     let bytes = if packed == "gzip" {
-        gzip(&agent).map_err(|error| fail(format!("and this kdbg's cannot be packed: {error}")))?
+        &parcel.gzip
     } else {
-        agent
+        &parcel.plain
     };
+    let digest = &parcel.digest;
     tracing::info!(
         bytes = bytes.len(),
         packed,
@@ -117,7 +119,7 @@ pub(super) async fn provide(
             break;
         };
         let more = rest.len().to_string();
-        let arguments = [folder, &name, packed, &more, &digest];
+        let arguments = [folder, &name, packed, &more, digest];
         match shell.run(TAKE, &arguments, rest, PUSH_LIMIT).await {
             Ok(answer) if answer == "done" => return Ok(format!("{folder}/{name}")),
             Ok(answer) => broke = answer,
@@ -136,6 +138,41 @@ fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+/// The agent as it is sent. Made once: a hundred pods may want it.
+struct Parcel {
+    plain: Vec<u8>,
+    gzip: Vec<u8>,
+    /// SHA-256 of the plain bytes.
+    digest: String,
+}
+
+impl Parcel {
+    fn get() -> Result<Arc<Self>, String> {
+        static PARCEL: Mutex<Option<Arc<Parcel>>> = Mutex::new(None);
+        let mut known = PARCEL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(parcel) = &*known {
+            return Ok(Arc::clone(parcel));
+        }
+        let parcel = Arc::new(Self::make()?);
+        *known = Some(Arc::clone(&parcel));
+        Ok(parcel)
+    }
+
+    fn make() -> Result<Self, String> {
+        let plain = agent_binary::bytes()
+            .map_err(|error| format!("and this kdbg's cannot be read: {error}"))?
+            .ok_or_else(|| "and this kdbg carries none".to_owned())?;
+        let gzip =
+            gzip(&plain).map_err(|error| format!("and this kdbg's cannot be packed: {error}"))?;
+        let digest = hexadecimal(&Sha256::digest(&plain));
+        Ok(Self {
+            plain,
+            gzip,
+            digest,
+        })
+    }
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

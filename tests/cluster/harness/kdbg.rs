@@ -81,15 +81,24 @@ impl Test {
     }
 
     /// Runs a command of [`Self::kdbg_command`] to its end.
-    pub(crate) async fn run_to_end(&self, mut command: Command) -> Result<Ran, Failure> {
+    pub(crate) async fn run_to_end(&self, command: Command) -> Result<Ran, Failure> {
+        self.run_within(command, KDBG_LIMIT).await
+    }
+
+    /// Runs a command of [`Self::kdbg_command`] to its end, which must come in this time.
+    pub(crate) async fn run_within(
+        &self,
+        mut command: Command,
+        limit: Duration,
+    ) -> Result<Ran, Failure> {
         let started = Instant::now();
-        match tokio::time::timeout(KDBG_LIMIT, command.output()).await {
+        match tokio::time::timeout(limit, command.output()).await {
             Ok(Ok(output)) => Ok(Ran::of(&command, output, started.elapsed())),
             Ok(Err(error)) => Err(Failure::of("run kdbg")(error)),
             Err(_) => Err(Failure::new(format!(
                 "{:?} did not end within {} s",
                 command.as_std(),
-                KDBG_LIMIT.as_secs()
+                limit.as_secs()
             ))),
         }
     }

@@ -193,7 +193,8 @@ async fn a_hundred_pods_are_asked_by_one_command_at_most_sixteen_at_once() {
             let kdbg = env!("CARGO_BIN_EXE_kdbg");
             let mut command = test.command_of(Path::new("python3"), &["-S", "-c", MEASURE, kdbg, "env", "-l", "app=shop", "--timeout", "50s"]);
             command.stdin(Stdio::null());
-            let ran = test.run_to_end(command).await?.ended_with(0)?;
+            let limit = Duration::from_secs(100);
+            let ran = test.run_within(command, limit).await?.ended_with(0)?;
             check(ran.stdout.starts_with(&format!("# {COUNT} pods agree: ")), || format!("{ran}"))?;
             let peak = ran.stderr.lines().find_map(|line| line.strip_prefix("peak ")?.parse::<u64>().ok());
             let peak = peak.ok_or_else(|| Failure::new(format!("no measure: {ran}")))? / 1024;

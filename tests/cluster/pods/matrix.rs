@@ -15,7 +15,7 @@ use crate::harness::{
 };
 
 /// The commands, as the table names them.
-const COMMANDS: [&str; 3] = ["env", "diff-src", "snapshot"];
+const COMMANDS: [&str; 4] = ["env", "diff-src", "snapshot", "attach"];
 
 /// A kind of target.
 struct Target {
@@ -101,7 +101,7 @@ impl Target {
 
 /// What became of one kind of target in one namespace.
 struct Row {
-    cells: [String; 3],
+    cells: [String; 4],
     reason: String,
 }
 
@@ -127,7 +127,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
         .await?;
     let bundle = test.folder.path().join(target.name);
     let bundle = bundle.to_string_lossy();
-    let commands: [&[&str]; 3] = [
+    let commands: [&[&str]; 4] = [
         &["env", target.name, "-o", "json"],
         &[
             "diff-src",
@@ -140,13 +140,26 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
             "json",
         ],
         &["snapshot", target.name, "--directory", &bundle],
+        &[
+            "attach",
+            target.name,
+            "-v",
+            "--",
+            "sh",
+            "-c",
+            r#"cat "$TARGET_ROOT/app/server.py""#,
+        ],
     ];
     let mut cells = Vec::new();
     let mut reasons = Vec::new();
     for command in commands {
         let ran = test.kdbg(command).await?;
-        cells.push(cell(&ran, &bundle)?);
-        reasons.push(reason(&ran));
+        if command.first() == Some(&"attach") {
+            cells.push(attached(&ran)?);
+        } else {
+            cells.push(cell(&ran, &bundle)?);
+            reasons.push(reason(&ran));
+        }
     }
     reasons.dedup();
     // a snapshot says in its manifest what it could not read, and the same rights are refused it
@@ -154,7 +167,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
     Ok(Row {
         cells: cells
             .try_into()
-            .map_err(|_| Failure::new("three commands"))?,
+            .map_err(|_| Failure::new("four commands"))?,
         reason,
     })
 }
@@ -186,6 +199,32 @@ fn cell(ran: &Ran, bundle: &str) -> Result<String, Failure> {
         _ => Err(Failure::new(format!(
             "it should work or say why not: {ran}"
         ))),
+    }
+}
+
+/// The rung on which a program beside the target read a file of it, or that it could not.
+fn attached(ran: &Ran) -> Result<String, Failure> {
+    match ran.code {
+        Some(0) => {
+            check(
+                ran.stdout == include_str!("../../images/python/server.py"),
+                || format!("another file: {ran}"),
+            )?;
+            let rung = ran
+                .stderr
+                .rsplit_once("kdbg-")
+                .and_then(|(_, name)| name.get(..1));
+            Ok(rung
+                .ok_or_else(|| Failure::new(format!("no container is said: {ran}")))?
+                .to_owned())
+        }
+        _ => {
+            check(
+                ran.stderr.to_lowercase().contains("permission denied"),
+                || format!("no reason is said: {ran}"),
+            )?;
+            Ok("no".to_owned())
+        }
     }
 }
 
@@ -239,7 +278,7 @@ async fn every_kind_of_target_at_every_level_is_read_on_the_lowest_rung_or_refus
 
 fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
     let mut text = String::from(
-        "| namespace | target | env | diff-src | snapshot | |\n|---|---|---|---|---|---|\n",
+        "| namespace | target | env | diff-src | snapshot | attach | |\n|---|---|---|---|---|---|---|\n",
     );
     let mut reasons: Vec<String> = Vec::new();
     for ((level, target), row) in rows {
@@ -256,10 +295,10 @@ fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
                 });
             format!("[{}]", place + 1)
         };
-        let [env, diff, snapshot] = &row.cells;
+        let [env, diff, snapshot, attach] = &row.cells;
         writeln!(
             text,
-            "| {} | {} | {env} | {diff} | {snapshot} | {note} |",
+            "| {} | {} | {env} | {diff} | {snapshot} | {attach} | {note} |",
             levels[*level].name(),
             targets()[*target].title
         )
