@@ -7,7 +7,7 @@ use std::process::Command;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -240,7 +240,8 @@ async fn incident_000_is_named_in_one_command_and_its_controls_are_not() {
             || format!("the page is not broken: {said}"),
         )?;
         names_all_four_facts(test, repository, &address).await?;
-        controls(test, repository).await
+        controls(test, repository).await?;
+        the_network_is_named_when_it_is_to_blame(test, repository).await
     })
     .await;
 }
@@ -358,4 +359,32 @@ async fn controls(test: &Test, repository: &str) -> Result<(), Failure> {
         || format!("it does not say what it could not read: {ran}"),
     )?;
     ran.ended_with(3).map(drop)
+}
+
+/// Without a pod behind the Service, no variable is to blame.
+async fn the_network_is_named_when_it_is_to_blame(
+    test: &Test,
+    repository: &str,
+) -> Result<(), Failure> {
+    let pods: Api<Pod> = test.api();
+    pods.delete("reviews", &DeleteParams::default()).await?;
+    // The Service still leads there until its node knows.
+    wait_until(
+        &test.cluster,
+        "the network is named",
+        std::time::Duration::from_secs(30),
+        async || {
+            let ran = diagnose(test, "set", repository, &["-o", "json"])
+                .await?
+                .ended_with(1)?;
+            let causes = findings(&ran.json()?, "causes");
+            let named = ("net.unreachable".to_owned(), "reviews:9080".to_owned());
+            Ok(if causes == [named] {
+                Ok(())
+            } else {
+                Err(ran.to_string())
+            })
+        },
+    )
+    .await
 }

@@ -4,26 +4,31 @@
 //! claimed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
+use bstr::ByteSlice as _;
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::Limit;
 use crate::{
     commands::declared::Declared,
     evidence::{
         findings::{Check, Facts},
-        provenance::{Lookup, Origin, Service},
+        provenance::{Declaration, Lookup, Service},
     },
     protocol::message::{Request, RunEnd, RunRequest, Socket},
-    session::RequestError,
+    session::{Piece, RequestError},
     target::{Place, Target},
 };
 
 /// Services that are tried at most.
 const MOST_SERVICES: usize = 8;
+/// How long a try may take; a name server that does not answer takes longer.
+const TRY: Duration = Duration::from_secs(4);
 
 /// Tries the Services whose links the code reads.
 pub(super) async fn checks(
@@ -49,29 +54,24 @@ pub(super) async fn checks(
     join_all(checks).await
 }
 
-/// The Services whose variables the code reads.
+/// The Services that have a variable of a name that the code reads, also where something else sets it.
 fn services(facts: &Facts<'_>) -> BTreeSet<String> {
     let Lookup::Found(variables) = &facts.variables else {
         return BTreeSet::new();
     };
-    let links: BTreeMap<&[u8], &String> = variables
-        .attribution
-        .variables
-        .iter()
-        .filter_map(|variable| match &variable.origin {
-            Origin::ServiceLink {
-                service: Some(service),
-                ..
-            } => Some((variable.name.as_slice(), service)),
-            _ => None,
-        })
-        .collect();
-    facts
+    let declared = &variables.declarations.variables;
+    let names = facts
         .code
         .iter()
         .flat_map(|file| &file.reads.reads)
-        .filter_map(|read| links.get(read.known_name()?))
-        .map(|service| (*service).clone())
+        .filter_map(|read| read.known_name()?.to_str().ok());
+    names
+        .filter_map(|name| declared.get(name))
+        .flat_map(|variable| std::iter::once(&variable.winner).chain(&variable.shadowed))
+        .filter_map(|declared| match &declared.by {
+            Declaration::ServiceLink { service, .. } => Some(service.clone()),
+            _ => None,
+        })
         .collect()
 }
 
@@ -115,7 +115,7 @@ impl Endpoint {
             (Ok(Ok(())), _) => Tried::ByName,
             (_, Ok(Ok(()))) => Tried::ByAddress,
             (_, Ok(Err(why))) => Tried::Failed(why),
-            (_, Err(error)) => Tried::Unknown(error.to_string()),
+            (_, Err(why)) => Tried::Unknown(why),
         }
     }
 
@@ -164,12 +164,23 @@ async fn sockets(target: &Target) -> Option<Vec<Socket>> {
     target.session.request(&request).ok()?.records().await.ok()
 }
 
-/// Whether a connection comes about; else what `nc` says.
-async fn connects(
-    target: &Target,
-    host: &str,
-    port: &str,
-) -> Result<Result<(), String>, RequestError> {
+/// Whether a connection comes about, else what `nc` says; or why nobody could try.
+async fn connects(target: &Target, host: &str, port: &str) -> Result<Result<(), String>, String> {
+    match timeout(TRY, run_nc(target, host, port)).await {
+        Ok(Ok(Ended::Said(outcome))) => Ok(outcome),
+        Ok(Ok(Ended::NoProgram)) => Err("the agent's image has no `nc` to try with".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Ok(Err(format!("no connection within {TRY:?}"))),
+    }
+}
+
+/// How `nc` ended.
+enum Ended {
+    Said(Result<(), String>),
+    NoProgram,
+}
+
+async fn run_nc(target: &Target, host: &str, port: &str) -> Result<Ended, RequestError> {
     const NC: [&str; 4] = ["busybox", "nc", "-w", "3"];
     // `-e true` closes what has come about at once.
     let words = NC.into_iter().chain([host, port, "-e", "true"]);
@@ -185,18 +196,18 @@ async fn connects(
     input.finish();
     let mut said = Vec::new();
     while let Some(piece) = reply.next().await? {
-        if let crate::session::Piece::ErrorData(bytes) = piece
+        if let Piece::ErrorData(bytes) = piece
             && said.len() < 1024
         {
             said.extend(bytes);
         }
     }
-    match reply.trailer()? {
-        RunEnd::Exited(0) => Ok(Ok(())),
-        RunEnd::NotStarted { .. } => Err(RequestError::Unreadable),
+    Ok(match reply.trailer()? {
+        RunEnd::Exited(0) => Ended::Said(Ok(())),
+        RunEnd::NotStarted { .. } => Ended::NoProgram,
         RunEnd::Exited(_) | RunEnd::Killed { .. } => {
             let said = String::from_utf8_lossy(&said);
-            Ok(Err(said.trim().trim_start_matches("nc: ").to_owned()))
+            Ended::Said(Err(said.trim().trim_start_matches("nc: ").to_owned()))
         }
-    }
+    })
 }

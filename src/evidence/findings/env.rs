@@ -618,17 +618,7 @@ fn value_shown(facts: &Facts<'_>, variables: &Variables<'_>, variable: &Attribut
 
 /// What declares a variable, for a sentence.
 fn describe(declaration: &Declaration) -> String {
-    match declaration {
-        Declaration::ServiceLink { service, .. } => format!("the link to Service {service}"),
-        Declaration::EnvFrom { object, key } => format!("key {key} of {object} in envFrom"),
-        Declaration::Key { object, key } => format!("key {key} of {object}"),
-        Declaration::Literal | Declaration::Expansion { .. } => "the value in env".to_owned(),
-        Declaration::Field { path } => format!("the pod's {path}"),
-        Declaration::Resource { resource } => format!("the container's {resource}"),
-        Declaration::File { volume, path, key } => {
-            format!("key {key} of {path} in volume {volume}")
-        }
-    }
+    declaration.to_string()
 }
 
 fn source_of(declaration: &Declaration) -> Source {
