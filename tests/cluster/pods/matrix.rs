@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::source::Repository;
@@ -110,7 +111,7 @@ async fn look(test: &Test, target: &Target, repository: &Repository) -> Result<R
     if let Err(refused) = test
         .api::<Pod>()
         .create(
-            &Default::default(),
+            &PostParams::default(),
             &crate::harness::from_json(target.pod()),
         )
         .await
@@ -204,28 +205,24 @@ fn cell(ran: &Ran, bundle: &str) -> Result<String, Failure> {
 
 /// The rung on which a program beside the target read a file of it, or that it could not.
 fn attached(ran: &Ran) -> Result<String, Failure> {
-    match ran.code {
-        Some(0) => {
-            check(
-                ran.stdout == include_str!("../../images/python/server.py"),
-                || format!("another file: {ran}"),
-            )?;
-            let rung = ran
-                .stderr
-                .rsplit_once("kdbg-")
-                .and_then(|(_, name)| name.get(..1));
-            Ok(rung
-                .ok_or_else(|| Failure::new(format!("no container is said: {ran}")))?
-                .to_owned())
-        }
-        _ => {
-            check(
-                ran.stderr.to_lowercase().contains("permission denied"),
-                || format!("no reason is said: {ran}"),
-            )?;
-            Ok("no".to_owned())
-        }
+    if ran.code != Some(0) {
+        check(
+            ran.stderr.to_lowercase().contains("permission denied"),
+            || format!("no reason is said: {ran}"),
+        )?;
+        return Ok("no".to_owned());
     }
+    check(
+        ran.stdout == include_str!("../../images/python/server.py"),
+        || format!("another file: {ran}"),
+    )?;
+    let rung = ran
+        .stderr
+        .rsplit_once("kdbg-")
+        .and_then(|(_, name)| name.get(..1));
+    Ok(rung
+        .ok_or_else(|| Failure::new(format!("no container is said: {ran}")))?
+        .to_owned())
 }
 
 /// Why a command had no answer: what the kernel refused the agent, and what admission did.
@@ -272,11 +269,11 @@ async fn every_kind_of_target_at_every_level_is_read_on_the_lowest_rung_or_refus
     }))
     .await;
     let rows = rows.into_inner().expect("no test panics with it");
-    let table = table(&levels, &rows);
+    let table = table(levels, &rows);
     compare(&table).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
-fn table(levels: &[Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
+fn table(levels: [Level; 3], rows: &BTreeMap<(usize, usize), Row>) -> String {
     let mut text = String::from(
         "| namespace | target | env | diff-src | snapshot | attach | |\n|---|---|---|---|---|---|---|\n",
     );
@@ -318,7 +315,8 @@ fn general(reason: &str, pod: &str) -> String {
         let mut parts = text.split(&prefix);
         let mut general = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            general.push_str(&format!("kdbg-{letter}"));
+            general.push_str("kdbg-");
+            general.push(letter);
             general.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_hexdigit()));
         }
         text = general;
