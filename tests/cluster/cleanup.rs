@@ -50,7 +50,7 @@ async fn states(test: &Test, more: &[&str]) -> Result<Vec<String>, Failure> {
 async fn cleanup(test: &Test, more: &[&str]) -> Result<(Option<i32>, Value), Failure> {
     let arguments = [&["cleanup", "-l", "shop=yes", "-o", "json"], more].concat();
     let ran = test.kdbg(&arguments).await?;
-    Ok((ran.code.unwrap_or(-1), ran.json()?))
+    Ok((ran.code, ran.json()?))
 }
 
 #[tokio::test]
