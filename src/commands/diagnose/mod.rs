@@ -328,8 +328,11 @@ fn print(
             });
         }
         Format::Html => {
-            let made_by = format!("kdbg {}, {}", Hello::ours().name(), Timestamp::now());
-            report::html(verdict, &args.target.named(), &made_by).map_err(CommandError::internal)?
+            let made_by = format!("kdbg {}, {:.0}", Hello::ours().name(), Timestamp::now());
+            let mut page = report::html(verdict, &args.target.named(), &made_by)
+                .map_err(CommandError::internal)?;
+            page.push('\n');
+            page
         }
     };
     printer

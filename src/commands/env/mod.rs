@@ -240,14 +240,19 @@ impl<'a> View<'a> {
             return self.lines(wanted.iter().copied(), out);
         }
         for kind in Kind::value_variants() {
-            let mut of_kind = wanted
+            let mut of_kind: Vec<_> = wanted
                 .iter()
                 .copied()
                 .filter(|position| self.kind(*position) == *kind)
-                .peekable();
-            if of_kind.peek().is_some() {
+                .collect();
+            // The kubelet's order is random; that of entries of one name means something.
+            of_kind.sort_by_key(|position| {
+                let entry = self.environment.entries.get(*position);
+                entry.map(|entry| self.environment.name(entry))
+            });
+            if !of_kind.is_empty() {
                 writeln!(out, "# {}", kind.heading()).map_err(CommandError::output)?;
-                self.lines(of_kind, out)?;
+                self.lines(of_kind.into_iter(), out)?;
             }
         }
         Ok(())
