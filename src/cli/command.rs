@@ -5,9 +5,9 @@ use clap::{Parser, Subcommand};
 use super::args::Global;
 use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
-    curl::CurlArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, dig::DigArgs, doctor::DoctorArgs,
-    env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
-    tcp::TcpArgs, which_ref::WhichRefArgs,
+    curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
+    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs,
+    pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -34,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Open a shell beside the target, or run a command there
     Attach(AttachArgs),
+    /// Say what is the matter with the target, from its environment, its code, the repository and the cluster
+    Diagnose(DiagnoseArgs),
     /// List the processes of the target and say which one is looked at, and why
     Ps(PsArgs),
     /// Compare the code that runs with a git ref: `+` is what runs, `-` is what the ref has

@@ -17,6 +17,8 @@ pub mod cat;
 pub mod cleanup;
 pub mod completions;
 pub mod curl;
+mod declared;
+pub mod diagnose;
 pub mod diff_pod;
 pub mod diff_src;
 pub mod dig;

@@ -5,6 +5,7 @@
 
 mod bytes;
 pub mod findings;
+pub mod provenance;
 pub mod report;
 pub mod table;
 

@@ -16,6 +16,7 @@ mod components;
 mod doctor;
 mod harness;
 mod images;
+mod incident_000;
 mod network;
 mod pods;
 mod pull;

@@ -10,6 +10,7 @@
 mod agent_program;
 mod attach;
 mod containers;
+mod diagnose;
 mod diff_oracle;
 mod diff_pod;
 mod diff_src;

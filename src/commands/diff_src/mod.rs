@@ -7,6 +7,7 @@
 //! the comparison, `judge` (what is noise), `contents` and `output`.
 
 mod archives;
+mod compare;
 mod contents;
 mod json;
 mod judge;
@@ -14,6 +15,7 @@ mod output;
 mod pairing;
 mod reference;
 mod running;
+mod survey;
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr};
 
@@ -21,17 +23,16 @@ use bstr::BString;
 use clap::{ArgGroup, Args};
 
 use self::{
-    contents::{Cache, Reader},
-    judge::{Case, Judgement},
+    compare::{Compared, Run},
+    contents::Reader,
     output::{Format, Report},
     pairing::Pins,
+};
+pub(super) use self::{
     reference::Reference,
-    running::RunningTree,
+    survey::{Survey, survey},
 };
-use super::{
-    facts::{self, TargetFacts},
-    fan_out,
-};
+use super::{facts, fan_out, which_ref::Found};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -39,12 +40,7 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::{
-        classes,
-        comparison::{self, Comparison, ReferenceFile},
-        mapping::Mapping,
-        noise::Class,
-    },
+    evidence::noise::Class,
     target::Target,
 };
 
@@ -148,9 +144,6 @@ impl FromStr for NoiseWanted {
     }
 }
 
-/// A change so soon after the start is part of the start.
-const STARTING: i64 = 1_000_000_000;
-
 /// Runs `kdbg diff-src`.
 pub async fn run(args: DiffSrcArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
     let wanted = args.target.wanted()?;
@@ -192,59 +185,30 @@ async fn look(
 ) -> Result<ExitStatus, CommandError> {
     let format = Format::of(args);
     let progress = printer.progress("naming the running files");
-    let run = Run {
-        args,
-        target: &target,
-        reference,
-        late: target.process().started_at.saturating_mul(1_000_000) + STARTING,
-    };
+    let run = Run::new(&target, reference, args.exact, args.max_file_size);
     let facts = facts::fetch(&target).await?;
-    let (mut running, tree) = run.trees(pins, &facts, &progress).await?;
-    let mut mappings = pairing::pair_up(pins, &running, &tree, reference)?;
-    let named = running.files().iter();
-    let named = named.map(|file| (file.path.clone(), file.version.id));
-    let revision = reference.revision(named, &progress).await;
-    if mappings.is_empty() {
-        mappings = pairing::from_history(&revision.folders, &running, &tree);
-    }
-    if mappings.is_empty() {
-        return Err(pairing::nothing_in_common(&tree, reference));
-    }
-    let unknown = running.unknown();
-    let running_classes = running.classes();
-    let classes = classes::compare(
-        running_classes.iter().map(AsRef::as_ref),
-        tree.iter().map(|file| file.path.as_ref()),
-        &mappings,
-    );
-    let comparison =
-        comparison::compare(running.take_files(), &tree, &mappings, &unknown, run.late);
-    let differences = comparison.differences.len();
-    tracing::debug!(differences, "the trees are compared");
-    progress.say("reading the files that differ");
+    let (running, tree) = run.trees(pins, &facts, &progress).await?;
+    let Compared {
+        running,
+        mappings,
+        comparison,
+        judgement,
+        classes,
+        found,
+        mut cache,
+    } = run.compare(pins, running, &tree, &facts, &progress).await?;
     let mut report = Report {
         target: &target,
         reference,
         running: &running,
         mappings,
         comparison,
-        judgement: Judgement::default(),
+        judgement,
         counts: Vec::new(),
         unshown: Vec::new(),
         classes,
-        revision: revision.headline,
+        revision: found.as_ref().and_then(Found::headline),
     };
-    let mut cache = Cache::default();
-    report.judgement = run
-        .judge(
-            &mut report.comparison,
-            &report.mappings,
-            &running,
-            &tree,
-            &facts,
-            &mut cache,
-        )
-        .await?;
     report.print_head(printer);
     let reader = Reader {
         target: &target,
@@ -266,101 +230,6 @@ async fn look(
     }
     target.close().await;
     Ok(status)
-}
-
-/// What all steps of a run need.
-struct Run<'a> {
-    args: &'a DiffSrcArgs,
-    target: &'a Target,
-    reference: &'a Reference,
-    /// What was changed after this was changed after the process started: nanoseconds since 1970.
-    late: i64,
-}
-
-impl Run<'_> {
-    /// Lists both trees.
-    async fn trees(
-        &self,
-        pins: &Pins,
-        facts: &TargetFacts,
-        progress: &crate::cli::progress::Progress,
-    ) -> Result<(RunningTree, Vec<ReferenceFile>), CommandError> {
-        let running = async {
-            let found = if pins.wants_roots() {
-                facts::roots(self.target, facts).await?
-            } else {
-                Vec::new()
-            };
-            let roots = pins.roots(found);
-            if roots.is_empty() {
-                return Err(no_root(self.target));
-            }
-            let running = running::walk(
-                self.target,
-                &roots,
-                self.reference.hash_kind(),
-                self.args.max_file_size,
-                self.late,
-                progress,
-            )
-            .await?;
-            if running.root_paths().is_empty() {
-                return Err(no_root(self.target));
-            }
-            Ok(running)
-        };
-        let (running, tree) = tokio::join!(running, self.reference.tree());
-        let (mut running, tree) = (running?, tree?);
-        if !self.args.exact {
-            archives::look_into(&mut running, self.target, self.reference.hash_kind()).await?;
-        }
-        let (count, reference) = (running.count(), tree.len());
-        tracing::debug!(running = count, reference, "both trees are listed");
-        Ok((running, tree))
-    }
-
-    /// Tells real differences from noise; with `--exact` all are real.
-    async fn judge(
-        &self,
-        comparison: &mut Comparison,
-        mappings: &[Mapping],
-        running: &RunningTree,
-        tree: &[ReferenceFile],
-        facts: &TargetFacts,
-        cache: &mut Cache,
-    ) -> Result<Judgement, CommandError> {
-        if self.args.exact {
-            return Ok(Judgement {
-                real: std::mem::take(&mut comparison.differences),
-                ..Judgement::default()
-            });
-        }
-        let case = Case {
-            target: self.target,
-            reference: self.reference,
-            tree,
-            running,
-            mappings,
-            facts,
-            max_file_size: self.args.max_file_size,
-            late: self.late,
-        };
-        case.judge(comparison, cache).await
-    }
-}
-
-fn no_root(target: &Target) -> CommandError {
-    let message = format!(
-        "nothing of process {} says where its code is: it works in `{}`, and no argument, variable or open file of it names a folder of its own",
-        target.process().id.pid,
-        target.process().folder.known().map_or_else(
-            || "an unknown folder".to_owned(),
-            |folder| crate::render::safe(folder)
-        ),
-    );
-    CommandError::usage(message).hint(
-        "name the folder with `--root DIR`, as the process sees it; `kdbg ls` shows what is there",
-    )
 }
 
 /// A path of the command line as the bytes that it is.

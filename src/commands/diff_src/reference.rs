@@ -14,7 +14,7 @@ use crate::{
         printer::Printer,
         progress::Progress,
     },
-    commands::which_ref::{self, Prepared},
+    commands::which_ref::{self, Found, Prepared},
     evidence::{
         comparison::{ReferenceFile, Version},
         mapping,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What should be running.
-pub(super) struct Reference {
+pub(in crate::commands) struct Reference {
     repository: Arc<Repository>,
     commit: Commit,
     /// The ref as the user wrote it, or the name of the default one.
@@ -37,14 +37,14 @@ pub(super) struct Reference {
 
 impl Reference {
     /// Says what was found out while it was opened.
-    pub(super) fn print_notices(&self, printer: &Printer) {
+    pub(in crate::commands) fn print_notices(&self, printer: &Printer) {
         for notice in &self.notices {
             printer.note(notice);
         }
     }
 
     /// Opens the repository, fetching it first when it is a URL, and resolves the ref.
-    pub(super) async fn open(
+    pub(in crate::commands) async fn open(
         repo: Option<String>,
         spec: Option<String>,
         progress: &Progress,
@@ -96,17 +96,15 @@ impl Reference {
         self.repository.hash_kind()
     }
 
-    /// Which commit runs, and from which folders; nothing when that is not known, or not at once.
-    pub(super) async fn revision(
+    /// Which commit runs; `None` when that is not known, or not at once.
+    pub(super) async fn found(
         &self,
         running: impl Iterator<Item = (BString, ObjectId)>,
         progress: &Progress,
-    ) -> which_ref::Short {
+    ) -> Option<Found> {
         let read = || which_ref::at_once(&self.repository, &self.spec, &self.commit, progress);
-        match self.history.get_or_init(read).await {
-            Some(prepared) => which_ref::in_short(&self.repository, prepared, running).await,
-            None => which_ref::Short::default(),
-        }
+        let prepared = self.history.get_or_init(read).await.as_ref()?;
+        which_ref::fit(&self.repository, prepared, running).await
     }
 
     /// The ref and the commit that it is, for people.

@@ -6,11 +6,9 @@
 
 use bstr::ByteSlice as _;
 
+use super::View;
 use crate::{
-    evidence::{
-        environment::{Entry, Environment, Mark},
-        redact::Redactor,
-    },
+    evidence::environment::{Entry, Mark},
     render::safe,
 };
 
@@ -40,13 +38,14 @@ const SHELLS_OWN: [&str; 13] = [
 ];
 
 /// Writes an environment.
-pub(super) fn render(environment: &Environment, redactor: Redactor) -> File {
+pub(super) fn render(view: View<'_>) -> File {
+    let environment = view.environment;
     let mut file = File {
         text: Vec::new(),
         left_out: 0,
     };
-    for entry in &environment.entries {
-        let shown = super::shown(environment, entry, redactor);
+    for (position, entry) in environment.entries.iter().enumerate() {
+        let shown = view.shown(position, entry);
         let name = environment.name(entry);
         let reason = why_not(name, entry);
         let value = shown.bytes();
@@ -137,9 +136,14 @@ fn quote(value: &[u8]) -> (Vec<u8>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::{environment::Environment, redact::Redactor};
 
     fn written(block: &[u8]) -> (String, usize) {
-        let file = render(&Environment::parse(block), Redactor::new(false));
+        let file = render(View {
+            environment: &Environment::parse(block),
+            explained: None,
+            redactor: Redactor::new(false),
+        });
         (file.text.to_str_lossy().into_owned(), file.left_out)
     }
 

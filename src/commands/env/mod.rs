@@ -1,10 +1,13 @@
 //! `kdbg env`: the environment that a process was started with.
 
+mod against;
 mod dotenv;
+mod explained;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::explained::{Explained, Kind};
 use super::{fan_out, subject::Subject};
 use crate::{
     cli::{
@@ -15,6 +18,7 @@ use crate::{
     },
     evidence::{
         environment::{Entry, Environment, Mark},
+        provenance::{Agreement, Origin},
         redact::{Hidden, Redactor, Shown, Source},
     },
     protocol::message::{Cause, Failure, Process, Reading, Request},
@@ -34,9 +38,25 @@ pub struct EnvArgs {
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: EnvFormat,
+    /// Only variables that come from there; may be given several times (pods only)
+    #[arg(long = "source", value_enum, value_name = "WHERE")]
+    sources: Vec<Kind>,
+    /// Only entries with this text in their name or shown value, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// Print what a restart would change, as the pod's spec and what it refers to are now
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["sources", "grep"])]
+    against: Option<Against>,
     /// Print passwords, tokens and keys as they are
     #[arg(long)]
     show_secrets: bool,
+}
+
+/// What an environment is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    /// What the pod's spec makes of it now
+    Spec,
 }
 
 /// The formats of an environment.
@@ -70,8 +90,25 @@ async fn look(
     target: Target,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
-    let environment = read(&target.session, target.process()).await?;
+    let (environment, explained) = tokio::join!(
+        read(&target.session, target.process()),
+        Explained::begin(&target)
+    );
+    let environment = environment?;
+    let explained = explained?.map(|declared| Explained::of(declared, &environment));
     let redactor = Redactor::new(args.show_secrets);
+    if args.against.is_some() {
+        let explained = explained.as_ref().ok_or_else(no_pod)?;
+        let status = against::print(args, &target, &environment, explained, redactor, printer)?;
+        target.close().await;
+        return Ok(status);
+    }
+    let view = View {
+        environment: &environment,
+        explained: explained.as_ref(),
+        redactor,
+    };
+    let wanted = view.wanted(args)?;
     // The kubelet hands variables over in a random order.
     printer.compare_by(
         environment
@@ -80,10 +117,10 @@ async fn look(
             .map(|entry| environment.bytes(entry)),
     );
     match args.output {
-        EnvFormat::Text => text(&environment, redactor, printer)?,
-        EnvFormat::Json => printer.json(&Report::new(&target, &environment, redactor))?,
+        EnvFormat::Text => view.text(&wanted, printer)?,
+        EnvFormat::Json => printer.json(&Report::of(&target, view, &wanted))?,
         EnvFormat::Dotenv => {
-            let file = dotenv::render(&environment, redactor);
+            let file = dotenv::render(view);
             printer
                 .data()
                 .write_all(&file.text)
@@ -97,14 +134,14 @@ async fn look(
             }
         }
         EnvFormat::Null => {
-            let block = null(&environment, redactor);
+            let block = null(view);
             printer
                 .data()
                 .write_all(&block)
                 .map_err(CommandError::output)?;
         }
     }
-    explain(&target, &environment, redactor, printer);
+    explain(&target, view, &wanted, printer);
     target.close().await;
     Ok(ExitStatus::of_comparison(false, !environment.overwritten))
 }
@@ -125,29 +162,125 @@ pub(super) async fn read(
     Ok(Environment::parse(block))
 }
 
-fn text(
-    environment: &Environment,
+/// What is asked for needs a pod's spec.
+fn no_pod() -> CommandError {
+    CommandError::usage("a process of this machine has no spec that declares its variables")
+        .hint("name a pod, or leave out `--against` and `--source`")
+}
+
+/// An environment with what is known of it.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    environment: &'a Environment,
+    /// Where the variables come from; `None` for a process of this machine.
+    explained: Option<&'a Explained>,
     redactor: Redactor,
-    printer: &mut Printer,
-) -> Result<(), CommandError> {
-    let out = printer.data();
-    for entry in &environment.entries {
-        let mut line = safe(environment.name(entry));
-        let value = shown(environment, entry, redactor);
-        if entry.name_length.is_some() {
-            line.push('=');
-            line.push_str(&safe(&value.bytes()));
-        } else {
-            line = safe(&value.bytes());
+}
+
+impl<'a> View<'a> {
+    /// The positions of the entries that are asked for.
+    fn wanted(self, args: &EnvArgs) -> Result<Vec<usize>, CommandError> {
+        let all = 0..self.environment.entries.len();
+        if args.sources.is_empty() && args.grep.is_none() {
+            return Ok(all.collect());
         }
-        if !entry.marks.is_empty() {
-            let marks: Vec<_> = entry.marks.iter().map(Mark::meaning).collect();
-            line.push_str("  # ");
-            line.push_str(&marks.join("; "));
+        if matches!(args.output, EnvFormat::Dotenv | EnvFormat::Null) {
+            return Err(CommandError::usage(
+                "`--source` and `--grep` choose among what is printed as text or JSON",
+            )
+            .hint("leave out `-o`, or use `-o json`"));
         }
-        writeln!(out, "{line}").map_err(CommandError::output)?;
+        if !args.sources.is_empty() && self.explained.is_none() {
+            return Err(no_pod());
+        }
+        let text = args.grep.as_ref().map(|text| text.to_lowercase());
+        Ok(all
+            .filter(|position| {
+                args.sources.is_empty() || args.sources.contains(&self.kind(*position))
+            })
+            .filter(|position| {
+                text.as_ref()
+                    .is_none_or(|text| self.line(*position).to_lowercase().contains(text))
+            })
+            .collect())
     }
-    Ok(())
+
+    fn kind(self, position: usize) -> Kind {
+        self.explained
+            .and_then(|explained| explained.entry(position))
+            .map_or(Kind::Unknown, |variable| Kind::of(&variable.origin))
+    }
+
+    /// The value of an entry, as far as it may be shown.
+    fn shown(self, position: usize, entry: &Entry) -> Shown<'a> {
+        let source = self
+            .explained
+            .map_or(Source::Unknown, |explained| explained.source(position));
+        shown_from(self.environment, entry, self.redactor, source)
+    }
+
+    /// An entry as it is shown, without what is said of it.
+    fn line(self, position: usize) -> String {
+        let Some(entry) = self.environment.entries.get(position) else {
+            return String::new();
+        };
+        let value = self.shown(position, entry);
+        if entry.name_length.is_some() {
+            let name = safe(self.environment.name(entry));
+            format!("{name}={}", safe(&value.bytes()))
+        } else {
+            safe(&value.bytes())
+        }
+    }
+
+    /// For people: in the order of the kernel, or by where it is from when that is known.
+    fn text(self, wanted: &[usize], printer: &mut Printer) -> Result<(), CommandError> {
+        let out = printer.data();
+        if self.explained.is_none() {
+            return self.lines(wanted.iter().copied(), out);
+        }
+        for kind in Kind::value_variants() {
+            let mut of_kind: Vec<_> = wanted
+                .iter()
+                .copied()
+                .filter(|position| self.kind(*position) == *kind)
+                .collect();
+            // The kubelet's order is random; that of entries of one name means something.
+            of_kind.sort_by_key(|position| {
+                let entry = self.environment.entries.get(*position);
+                entry.map(|entry| self.environment.name(entry))
+            });
+            if !of_kind.is_empty() {
+                writeln!(out, "# {}", kind.heading()).map_err(CommandError::output)?;
+                self.lines(of_kind.into_iter(), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lines(
+        self,
+        positions: impl Iterator<Item = usize>,
+        out: &mut dyn std::io::Write,
+    ) -> Result<(), CommandError> {
+        for position in positions {
+            let mut line = self.line(position);
+            let entry = self.environment.entries.get(position);
+            let marks = entry.iter().flat_map(|entry| &entry.marks);
+            let mut remarks: Vec<_> = marks.map(Mark::meaning).collect();
+            remarks.extend(
+                self.explained
+                    .and_then(|explained| explained.entry(position))
+                    .and_then(crate::render::provenance::remark),
+            );
+            if !remarks.is_empty() {
+                line.push_str("  # ");
+                line.push_str(&remarks.join("; "));
+            }
+            writeln!(out, "{line}").map_err(CommandError::output)?;
+        }
+        Ok(())
+    }
 }
 
 /// The value of an entry, as far as it may be shown; the whole entry when it has no `=`.
@@ -156,22 +289,32 @@ pub(super) fn shown<'a>(
     entry: &Entry,
     redactor: Redactor,
 ) -> Shown<'a> {
+    shown_from(environment, entry, redactor, Source::Unknown)
+}
+
+fn shown_from<'a>(
+    environment: &'a Environment,
+    entry: &Entry,
+    redactor: Redactor,
+    source: Source,
+) -> Shown<'a> {
     let value = environment.value(entry);
     if entry.has_lost_its_name() {
         return redactor.nameless(value.unwrap_or_else(|| environment.bytes(entry)));
     }
     match value {
-        Some(value) => redactor.variable(environment.name(entry), value, Source::Unknown),
+        Some(value) => redactor.variable(environment.name(entry), value, source),
         None => redactor.text(environment.bytes(entry)),
     }
 }
 
 /// The block as the kernel has it, but for what is hidden.
-fn null(environment: &Environment, redactor: Redactor) -> Vec<u8> {
+fn null(view: View<'_>) -> Vec<u8> {
+    let environment = view.environment;
     let mut block = Vec::with_capacity(environment.block.len());
     let mut copied_to = 0;
-    for entry in &environment.entries {
-        let value = shown(environment, entry, redactor);
+    for (position, entry) in environment.entries.iter().enumerate() {
+        let value = view.shown(position, entry);
         let start = entry.range.start + entry.name_length.map_or(0, |length| length + 1);
         block.extend_from_slice(environment.block.get(copied_to..start).unwrap_or_default());
         block.extend_from_slice(&value.bytes());
@@ -182,8 +325,9 @@ fn null(environment: &Environment, redactor: Redactor) -> Vec<u8> {
 }
 
 /// Says what the entries alone do not.
-fn explain(target: &Target, environment: &Environment, redactor: Redactor, printer: &Printer) {
+fn explain(target: &Target, view: View<'_>, wanted: &[usize], printer: &Printer) {
     let process = target.process();
+    let environment = view.environment;
     if environment.overwritten {
         printer.warning(&format!(
             "the process has overwritten its environment: what stood at its beginning is lost ({} bytes in all)",
@@ -196,10 +340,15 @@ fn explain(target: &Target, environment: &Environment, redactor: Redactor, print
             why_empty(process)
         ));
     }
-    let hidden = environment
-        .entries
+    if let Some(explained) = view.explained {
+        for unread in explained.unread() {
+            printer.note(&unread);
+        }
+    }
+    let hidden = wanted
         .iter()
-        .filter(|entry| !shown(environment, entry, redactor).hidden().is_empty())
+        .filter_map(|position| Some((*position, environment.entries.get(*position)?)))
+        .filter(|(position, entry)| !view.shown(*position, entry).hidden().is_empty())
         .count();
     if hidden > 0 {
         let values = if hidden == 1 {
@@ -255,6 +404,20 @@ struct Row<'a> {
     redacted: Vec<Hidden>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     marks: Vec<Mark>,
+    /// Where it comes from, and whether that still says the same; left out for a process of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provenance: Option<ProvenanceRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProvenanceRow<'a> {
+    #[serde(flatten)]
+    origin: &'a Origin,
+    #[serde(flatten)]
+    agreement: &'a Agreement,
+    secret: bool,
+    #[serde(skip_serializing_if = "<[Origin]>::is_empty")]
+    shadowed: &'a [Origin],
 }
 
 impl<'a> Report<'a> {
@@ -263,23 +426,44 @@ impl<'a> Report<'a> {
         environment: &'a Environment,
         redactor: Redactor,
     ) -> Self {
-        let row = |entry: &'a Entry| {
-            let value = shown(environment, entry, redactor);
-            Row {
+        let all: Vec<_> = (0..environment.entries.len()).collect();
+        let view = View {
+            environment,
+            explained: None,
+            redactor,
+        };
+        Self::of(target, view, &all)
+    }
+
+    fn of(target: &'a Target, view: View<'a>, wanted: &[usize]) -> Self {
+        let environment = view.environment;
+        let row = |position: &usize| {
+            let entry = environment.entries.get(*position)?;
+            let value = view.shown(*position, entry);
+            let variable = view
+                .explained
+                .and_then(|explained| explained.entry(*position));
+            Some(Row {
                 name: entry
                     .name_length
                     .map(|_| JsonBytes(environment.name(entry))),
                 value: JsonCow(value.bytes()),
                 redacted: value.hidden().to_vec(),
                 marks: entry.marks.clone(),
-            }
+                provenance: variable.map(|variable| ProvenanceRow {
+                    origin: &variable.origin,
+                    agreement: &variable.agreement,
+                    secret: variable.secret,
+                    shadowed: &variable.shadowed,
+                }),
+            })
         };
         Self {
             schema: 1,
             process: Subject::new(target),
             overwritten: environment.overwritten,
             bytes: environment.block.len(),
-            entries: environment.entries.iter().map(row).collect(),
+            entries: wanted.iter().filter_map(row).collect(),
         }
     }
 }
@@ -290,14 +474,22 @@ mod tests {
 
     use super::*;
 
+    fn view(environment: &Environment, show_secrets: bool) -> View<'_> {
+        View {
+            environment,
+            explained: None,
+            redactor: Redactor::new(show_secrets),
+        }
+    }
+
     #[test]
     fn the_null_format_is_the_block_but_for_secrets() {
         let block = b"A=1\0\0TOKEN=abc\0plain\0B=2";
         let environment = Environment::parse(&block[..]);
-        assert_eq!(null(&environment, Redactor::new(true)), block);
+        assert_eq!(null(view(&environment, true)), block);
         let environment = Environment::parse("A=1\0TOKEN=abc\0plain\0B=2");
         assert_eq!(
-            null(&environment, Redactor::new(false)).as_bstr(),
+            null(view(&environment, false)).as_bstr(),
             "A=1\0TOKEN=[redacted: 3 bytes]\0plain\0B=2"
         );
     }
@@ -305,7 +497,7 @@ mod tests {
     #[test]
     fn a_torn_entry_shows_no_value_because_its_name_may_have_been_a_secrets() {
         let environment = Environment::parse("ker process\0ter2\0WORD=hunter2\0A=1\0");
-        let text = null(&environment, Redactor::new(false));
+        let text = null(view(&environment, false));
         assert!(!text.contains_str("ter2"), "{}", text.as_bstr());
         assert!(text.contains_str("A=1"));
     }

@@ -14,9 +14,11 @@ use std::{path::PathBuf, sync::Arc};
 use bstr::BString;
 use clap::Args;
 
-pub(super) use self::search::Prepared;
 use self::search::{Question, find};
-pub(super) use self::short::{Short, at_once, in_short};
+pub(super) use self::{
+    search::{Found, Prepared},
+    short::{at_once, fit},
+};
 use super::{facts, fan_out, repository, running};
 use crate::{
     cli::{

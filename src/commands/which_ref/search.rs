@@ -272,7 +272,7 @@ impl Describing<'_> {
 
 impl Found {
     /// Which running folder is which folder of the repository; none when no commit fits.
-    pub(super) fn folders(&self) -> Vec<FolderPair> {
+    pub(in crate::commands) fn folders(&self) -> Vec<FolderPair> {
         let fits = self.answers.first().is_some_and(|best| best.is_evidence);
         if fits {
             self.fit.mappings().to_vec()

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use bstr::BString;
 
 use super::{
-    search::{Prepared, Question, find, prepare},
+    output::Verdict,
+    search::{Found, Prepared, Question, find, prepare},
     without_slash,
 };
 use crate::{
     cli::progress::Progress,
-    evidence::fit::{FolderPair, RunningFile},
+    evidence::{
+        findings::{CodeOrigin, MatchedCommit},
+        fit::RunningFile,
+    },
     git::{self, Commit, Repository},
     object::ObjectId,
 };
@@ -49,21 +53,12 @@ pub(in crate::commands) async fn at_once(
     }
 }
 
-/// What a search of the history says, for another command.
-#[derive(Default)]
-pub(in crate::commands) struct Short {
-    /// Which commit runs, in one line; `None` when nothing fits.
-    pub(in crate::commands) headline: Option<String>,
-    /// Which running folder is which folder of the repository, over all of its history; none when nothing fits.
-    pub(in crate::commands) folders: Vec<FolderPair>,
-}
-
-/// Searches the history for the running files.
-pub(in crate::commands) async fn in_short(
+/// Which commit runs; `None` when nobody can tell.
+pub(in crate::commands) async fn fit(
     repository: &Arc<Repository>,
     prepared: &Arc<Prepared>,
     running: impl Iterator<Item = (BString, ObjectId)>,
-) -> Short {
+) -> Option<Found> {
     let files = running
         .map(|(path, id)| RunningFile {
             path: without_slash(&path),
@@ -71,13 +66,37 @@ pub(in crate::commands) async fn in_short(
         })
         .collect();
     match find(repository, prepared, files, Vec::new()).await {
-        Ok(found) => Short {
-            headline: found.headline(),
-            folders: found.folders(),
-        },
+        Ok(found) => Some(found),
         Err(error) => {
             tracing::info!(%error, "which commit runs is not known");
-            Short::default()
+            None
         }
+    }
+}
+
+impl Found {
+    /// The commits that fit, best first, and the best one of the reference; `None` when nothing fits.
+    pub(in crate::commands) fn origin(&self) -> Option<CodeOrigin> {
+        if self.verdict() == Verdict::Nothing {
+            return None;
+        }
+        let (reference, _) = self.reference.as_ref()?;
+        let answers = self.answers.iter().filter(|answer| answer.is_evidence);
+        Some(CodeOrigin {
+            reference: reference.clone(),
+            commits: answers
+                .chain(&self.on_reference)
+                .map(|answer| MatchedCommit {
+                    commit: answer.newest.id.to_string(),
+                    reached_from: answer
+                        .names
+                        .best
+                        .clone()
+                        .unwrap_or_else(|| answer.newest.short_id.clone()),
+                    on_reference: answer.range.merged,
+                    unmatched: answer.tree.distance(),
+                })
+                .collect(),
+        })
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn service_link_collision(facts: &Facts<'_>) -> Vec<Finding> {
             value: value_of(variables, variable),
             service: service.as_deref(),
             state: *state,
+            has_spec: variables.has_spec,
         };
         findings.push(link.finding(facts, &mistaken));
     }
@@ -71,6 +72,7 @@ struct Link<'a> {
     value: BString,
     service: Option<&'a str>,
     state: LinkState,
+    has_spec: bool,
 }
 
 impl Link<'_> {
@@ -96,10 +98,12 @@ impl Link<'_> {
         );
         let mut known = vec![fact(format!("{name}={}", self.value), Source::Environ)];
         known.push(self.link_fact(&service));
-        known.push(fact(
-            format!("neither env nor envFrom sets {name}"),
-            Source::Spec,
-        ));
+        if self.has_spec {
+            known.push(fact(
+                format!("neither env nor envFrom sets {name}"),
+                Source::Spec,
+            ));
+        }
         for place in places.iter().take(MOST_PLACES) {
             known.extend(place.facts());
         }
@@ -269,10 +273,11 @@ fn unset_finding(
             };
             known.push(fact(format!("{name} is {why}"), source_of(&absent.by)));
         }
-        None => known.push(fact(
+        None if variables.has_spec => known.push(fact(
             format!("neither env nor envFrom sets {name}"),
             Source::Spec,
         )),
+        None => {}
     }
     for place in places.iter().take(MOST_PLACES) {
         known.extend(place.facts());
@@ -613,17 +618,7 @@ fn value_shown(facts: &Facts<'_>, variables: &Variables<'_>, variable: &Attribut
 
 /// What declares a variable, for a sentence.
 fn describe(declaration: &Declaration) -> String {
-    match declaration {
-        Declaration::ServiceLink { service, .. } => format!("the link to Service {service}"),
-        Declaration::EnvFrom { object, key } => format!("key {key} of {object} in envFrom"),
-        Declaration::Key { object, key } => format!("key {key} of {object}"),
-        Declaration::Literal | Declaration::Expansion { .. } => "the value in env".to_owned(),
-        Declaration::Field { path } => format!("the pod's {path}"),
-        Declaration::Resource { resource } => format!("the container's {resource}"),
-        Declaration::File { volume, path, key } => {
-            format!("key {key} of {path} in volume {volume}")
-        }
-    }
+    declaration.to_string()
 }
 
 fn source_of(declaration: &Declaration) -> Source {

@@ -48,6 +48,8 @@ pub struct Variables<'a> {
     pub declarations: &'a Declarations,
     /// What a restart would change.
     pub restart: &'a Restart,
+    /// Whether the container's spec is known: without it nobody can say that it sets something not.
+    pub has_spec: bool,
 }
 
 /// A file of the running code.

@@ -230,8 +230,8 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
         );
     }
     if let Lookup::Found(variables) = &facts.variables {
-        for (name, why) in &variables.restart.unknown {
-            add(&format!("what a restart makes of {name}"), Some(why));
+        for (why, names) in by_reason(&variables.restart.unknown) {
+            add(&format!("what a restart makes of {names}"), Some(why));
         }
         if variables.environment.overwritten {
             add(
@@ -252,4 +252,28 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
         }
     }
     unchecked
+}
+
+/// Variables with one reason in common, on one line.
+fn by_reason(unknown: &[(bstr::BString, String)]) -> Vec<(&str, String)> {
+    const SHOWN: usize = 3;
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for (name, why) in unknown {
+        match reasons.iter_mut().find(|(reason, _)| reason == why) {
+            Some((_, names)) => names.push(name.to_string()),
+            None => reasons.push((why, vec![name.to_string()])),
+        }
+    }
+    reasons
+        .into_iter()
+        .map(|(why, mut names)| {
+            let more = names.len().saturating_sub(SHOWN);
+            names.truncate(SHOWN);
+            let mut line = names.join(", ");
+            if more > 0 {
+                line.push_str(&format!(" and {more} more"));
+            }
+            (why, line)
+        })
+        .collect()
 }

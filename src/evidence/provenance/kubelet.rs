@@ -2,7 +2,10 @@
 //! `pkg/kubelet/kubelet_pods.go`, step by step.
 //! `tests/it/kubelet_oracle.rs` holds it to that function.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::Serialize;
 
@@ -64,6 +67,25 @@ pub enum Declaration {
         /// The key in the file.
         key: String,
     },
+}
+
+/// For a sentence.
+impl fmt::Display for Declaration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServiceLink { service, .. } => {
+                write!(formatter, "the link to Service {service}")
+            }
+            Self::EnvFrom { object, key } => write!(formatter, "key {key} of {object} in envFrom"),
+            Self::Key { object, key } => write!(formatter, "key {key} of {object}"),
+            Self::Literal | Self::Expansion { .. } => formatter.write_str("the value in env"),
+            Self::Field { path } => write!(formatter, "the pod's {path}"),
+            Self::Resource { resource } => write!(formatter, "the container's {resource}"),
+            Self::File { volume, path, key } => {
+                write!(formatter, "key {key} of {path} in volume {volume}")
+            }
+        }
+    }
 }
 
 impl Declaration {

@@ -36,6 +36,16 @@ pub struct Cluster {
     pub server: String,
 }
 
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Cluster")
+            .field("namespace", &self.namespace)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Cluster {
     /// Connects. Nothing is sent yet.
     pub async fn connect(options: &ClusterOptions) -> Result<Self, PodError> {

@@ -17,6 +17,7 @@ mod exec;
 mod images;
 mod inject;
 mod push;
+pub mod replicas;
 mod resolve;
 mod rung;
 mod witness;
@@ -82,6 +83,10 @@ pub struct PodFound {
 /// Where the agent stands, and by which way it got there.
 #[derive(Clone, Debug)]
 pub struct Place {
+    /// The cluster, for what its objects say.
+    pub cluster: Cluster,
+    /// The pod, as it was found.
+    pub object: Box<Pod>,
     /// The pod's namespace.
     pub namespace: String,
     /// Its name.
@@ -325,6 +330,8 @@ impl PodFound {
     fn place(&self, rung: Rung, agent_image: &str, agent: String, reused: bool) -> Place {
         let spec = self.pod.spec.as_ref();
         Place {
+            cluster: self.cluster.clone(),
+            object: Box::new(self.pod.clone()),
             namespace: self.cluster.namespace.clone(),
             pod: self.name(),
             of: self.of,

@@ -1,0 +1,342 @@
+//! `kdbg diagnose`: what is the matter with a target, from all that can be known of it at once.
+//!
+//! The probes run side by side, each within the deadline; what one of them cannot read is a fact, and never fails the
+//! others. What they found goes to [`findings::judge`], which alone decides what it means.
+
+mod code;
+mod network;
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    declared::Declared,
+    diff_src::{Reference, Survey, survey},
+    env,
+    facts::{self, TargetFacts},
+    fetch::is_final,
+    subject::Subject,
+};
+use crate::{
+    cli::{
+        args::{TargetArgs, duration},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
+    evidence::{
+        environment::Environment,
+        findings::{self, Denied, Facts, Unchecked, Variables},
+        provenance::Lookup,
+        redact::Redactor,
+    },
+    protocol::Hello,
+    render::{
+        findings::{JsonVerdict, text},
+        report, safe,
+    },
+    session::RequestError,
+    target::{
+        Place, Target,
+        pod::replicas::{owner, replicas},
+    },
+};
+
+/// Unreadable paths that are named one by one.
+const MOST_PATHS: usize = 5;
+
+/// Arguments of `kdbg diagnose`.
+#[derive(Args, Debug)]
+pub struct DiagnoseArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The branch, tag or commit that should be running [default: the repository's default branch]
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// The repository: a work tree, a bare repository, a `.git` folder or a URL [default: the one around the
+    /// current directory, if there is one]
+    #[arg(long, value_name = "PATH|URL")]
+    repo: Option<String>,
+    /// How long to look, once the agent is there; what is not known by then is said to be unknown
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    deadline: Duration,
+    /// How to print it
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: Format,
+    /// Print passwords, tokens and keys as they are
+    #[arg(long)]
+    show_secrets: bool,
+}
+
+/// The formats of a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs; see `schema` for its version
+    Json,
+    /// One file that needs nothing else, to attach to an incident
+    Html,
+}
+
+/// Runs `kdbg diagnose`.
+pub async fn run(args: DiagnoseArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    args.target.wanted()?;
+    let (reference, target) = tokio::join!(
+        open_reference(&args, printer),
+        super::open(&args.target, printer)
+    );
+    // What is wrong with the command line matters more than what is wrong with the target.
+    let (reference, target) = (reference?, target?);
+    if let Some(reference) = &reference {
+        reference.print_notices(printer);
+    }
+    let status = look(&args, reference.as_ref(), &target, printer).await;
+    target.close().await;
+    status
+}
+
+/// The reference. That none is found where nobody named one is no reason to fail.
+async fn open_reference(
+    args: &DiagnoseArgs,
+    printer: &Printer,
+) -> Result<Option<Reference>, CommandError> {
+    let progress = printer.progress("opening the repository");
+    match Reference::open(args.repo.clone(), args.reference.clone(), &progress).await {
+        Ok(reference) => Ok(Some(reference)),
+        Err(error) if args.repo.is_none() && args.reference.is_none() => {
+            printer.note(&format!(
+                "the code is not compared: {error}; `--repo` names a repository"
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn look(
+    args: &DiagnoseArgs,
+    reference: Option<&Reference>,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let progress = printer.progress("looking");
+    let limit = Limit::new(args.deadline);
+    let process_facts = facts::fetch(target).await?;
+    let (environment, declared, survey, replicas) = tokio::join!(
+        env::read(&target.session, target.process()),
+        Declared::read(target),
+        limit.within(surveyed(target, reference, &process_facts, &progress)),
+        limit.within(replicas_of(target)),
+    );
+    let declared = declared?;
+    let mut denied = Vec::new();
+    let environment = readable_environment(target, environment, &mut denied)?;
+    let mut unchecked = Vec::new();
+    let survey = survey.and_then(|survey| survey);
+    progress.say("reading what the code asks for");
+    let sources = code::read(target, survey.as_ref().ok(), &limit, &mut unchecked).await;
+    let explained = environment
+        .as_ref()
+        .map(|environment| declared.explain(environment));
+    let mut facts = Facts {
+        namespace: namespace(target),
+        owner: owner_of(target),
+        variables: match (&environment, &explained) {
+            (Ok(environment), Ok((attribution, restart))) => Lookup::Found(Variables {
+                environment,
+                attribution,
+                declarations: &declared.declarations,
+                restart,
+                has_spec: declared.spec.found().is_some(),
+            }),
+            (Err(why), _) => Lookup::Unreadable(why.clone()),
+            (_, Err(why)) => Lookup::Unreadable((*why).clone()),
+        },
+        code: sources,
+        drift: Lookup::Missing,
+        origin: Lookup::Missing,
+        patched: Lookup::Missing,
+        replicas: replicas.unwrap_or_else(Lookup::Unreadable),
+        checks: Vec::new(),
+        denied,
+        redactor: Redactor::new(args.show_secrets),
+    };
+    add_survey(&mut facts, survey);
+    progress.say("trying what the code talks to");
+    facts.checks = network::checks(target, &facts, &declared, &limit).await;
+    drop(progress);
+    if let Lookup::Unreadable(why) = &declared.spec {
+        unchecked.push(Unchecked {
+            what: "what declares the variables, and what a restart would change".to_owned(),
+            why: why.clone(),
+        });
+    }
+    let mut verdict = findings::judge(&facts);
+    verdict.unchecked.append(&mut unchecked);
+    print(args, target, &verdict, printer)?;
+    Ok(ExitStatus::of_comparison(
+        verdict.is_found(),
+        verdict.is_complete(),
+    ))
+}
+
+/// Until when to look.
+struct Limit {
+    until: Instant,
+    given: Duration,
+}
+
+impl Limit {
+    fn new(given: Duration) -> Self {
+        Self {
+            until: Instant::now() + given,
+            given,
+        }
+    }
+
+    /// What it yields, or that it took too long.
+    async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        timeout_at(self.until, work)
+            .await
+            .map_err(|_| format!("it took longer than {:?}", self.given))
+    }
+}
+
+async fn surveyed(
+    target: &Target,
+    reference: Option<&Reference>,
+    facts: &TargetFacts,
+    progress: &crate::cli::progress::Progress,
+) -> Result<Survey, String> {
+    survey(target, reference, facts, progress)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn replicas_of(target: &Target) -> Lookup<Vec<findings::Replica>> {
+    match &target.place {
+        Place::Machine(_) => Lookup::Missing,
+        Place::Pod(place) => replicas(&place.cluster, &place.object, &place.container).await,
+    }
+}
+
+/// The environment, or why it could not be read, which is noted. That the process is gone is an error.
+fn readable_environment(
+    target: &Target,
+    environment: Result<Environment, RequestError>,
+    denied: &mut Vec<Denied>,
+) -> Result<Result<Environment, String>, CommandError> {
+    match environment {
+        Ok(environment) => Ok(Ok(environment)),
+        Err(error) if is_final(&error) => Err(error.into()),
+        Err(error) => {
+            let why = error.to_string();
+            let process = target.process();
+            let what = format!(
+                "the environment of process {} ({})",
+                process.id.pid,
+                safe(&process.name)
+            );
+            let needs = CommandError::from(error).all_hints().join("; ");
+            denied.push(Denied {
+                what,
+                why: why.clone(),
+                needs,
+            });
+            Ok(Err(why))
+        }
+    }
+}
+
+/// Puts what is known of the code to the facts.
+fn add_survey(facts: &mut Facts<'_>, survey: Result<Survey, String>) {
+    let survey = match survey {
+        Ok(survey) => survey,
+        Err(why) => {
+            facts.drift = Lookup::Unreadable(why.clone());
+            facts.denied.push(denied("the running code", why));
+            return;
+        }
+    };
+    for (path, failure) in survey.unreadable.iter().take(MOST_PATHS) {
+        facts.denied.push(denied(safe(path), failure));
+    }
+    match survey.changes {
+        Lookup::Found(changes) => {
+            for (path, why) in changes.unshown.iter().take(MOST_PATHS) {
+                facts.denied.push(denied(safe(path), why));
+            }
+            facts.drift = Lookup::Found(changes.drift);
+            facts.origin = changes.origin;
+            facts.patched = Lookup::Found(changes.patched);
+        }
+        Lookup::Missing => {
+            facts.drift = Lookup::Unreadable("no repository was named".to_owned());
+        }
+        Lookup::Unreadable(why) => facts.drift = Lookup::Unreadable(why),
+    }
+}
+
+fn denied(what: impl Into<String>, why: impl Display) -> Denied {
+    Denied {
+        what: what.into(),
+        why: why.to_string(),
+        needs: String::new(),
+    }
+}
+
+fn namespace(target: &Target) -> String {
+    match &target.place {
+        Place::Machine(_) => String::new(),
+        Place::Pod(place) => place.namespace.clone(),
+    }
+}
+
+fn owner_of(target: &Target) -> Option<String> {
+    match &target.place {
+        Place::Machine(_) => None,
+        Place::Pod(place) => owner(&place.object),
+    }
+}
+
+/// A verdict, with what it is about.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    verdict: JsonVerdict<'a>,
+    process: Subject<'a>,
+}
+
+fn print(
+    args: &DiagnoseArgs,
+    target: &Target,
+    verdict: &findings::Verdict,
+    printer: &mut Printer,
+) -> Result<(), CommandError> {
+    let page = match args.output {
+        Format::Text => text(verdict),
+        Format::Json => {
+            return printer.json(&Report {
+                verdict: JsonVerdict(verdict),
+                process: Subject::new(target),
+            });
+        }
+        Format::Html => {
+            let made_by = format!("kdbg {}, {:.0}", Hello::ours().name(), Timestamp::now());
+            let mut page = report::html(verdict, &args.target.named(), &made_by)
+                .map_err(CommandError::internal)?;
+            page.push('\n');
+            page
+        }
+    };
+    printer
+        .data()
+        .write_all(page.as_bytes())
+        .map_err(CommandError::output)
+}

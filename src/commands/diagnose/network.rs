@@ -1,0 +1,213 @@
+//! Whether the pod reaches the Services that its code asks for: what is reached is not the cause.
+//!
+//! The agent shares the pod's network, so its image's `nc` connects as the program would. Without one nothing is
+//! claimed.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use bstr::ByteSlice as _;
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use super::Limit;
+use crate::{
+    commands::declared::Declared,
+    evidence::{
+        findings::{Check, Facts},
+        provenance::{Declaration, Lookup, Service},
+    },
+    protocol::message::{Request, RunEnd, RunRequest, Socket},
+    session::{Piece, RequestError},
+    target::{Place, Target},
+};
+
+/// Services that are tried at most.
+const MOST_SERVICES: usize = 8;
+/// How long a try may take; a name server that does not answer takes longer.
+const TRY: Duration = Duration::from_secs(4);
+
+/// Tries the Services whose links the code reads.
+pub(super) async fn checks(
+    target: &Target,
+    facts: &Facts<'_>,
+    declared: &Declared,
+    limit: &Limit,
+) -> Vec<Check> {
+    if matches!(target.place, Place::Machine(_)) {
+        return Vec::new();
+    }
+    let endpoints: Vec<_> = services(facts)
+        .iter()
+        .filter_map(|name| Endpoint::of(declared.service(name)?))
+        .take(MOST_SERVICES)
+        .collect();
+    // Before anything is tried, or what is tried would be seen.
+    let sockets = limit.within(sockets(target)).await.ok().flatten();
+    let checks = endpoints.iter().map(|endpoint| async {
+        let tried = limit.within(endpoint.connect(target)).await;
+        endpoint.check(tried.unwrap_or_else(Tried::Unknown), sockets.as_deref())
+    });
+    join_all(checks).await
+}
+
+/// The Services that have a variable of a name that the code reads, also where something else sets it.
+fn services(facts: &Facts<'_>) -> BTreeSet<String> {
+    let Lookup::Found(variables) = &facts.variables else {
+        return BTreeSet::new();
+    };
+    let declared = &variables.declarations.variables;
+    let names = facts
+        .code
+        .iter()
+        .flat_map(|file| &file.reads.reads)
+        .filter_map(|read| read.known_name()?.to_str().ok());
+    names
+        .filter_map(|name| declared.get(name))
+        .flat_map(|variable| std::iter::once(&variable.winner).chain(&variable.shadowed))
+        .filter_map(|declared| match &declared.by {
+            Declaration::ServiceLink { service, .. } => Some(service.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Where a Service is.
+struct Endpoint {
+    name: String,
+    address: IpAddr,
+    port: u16,
+}
+
+/// What came of a try.
+enum Tried {
+    /// By the Service's name: that resolves too.
+    ByName,
+    /// By its address only.
+    ByAddress,
+    Failed(String),
+    Unknown(String),
+}
+
+impl Endpoint {
+    /// Its address and first TCP port, when it has them.
+    fn of(service: &Service) -> Option<Self> {
+        let is_tcp = |protocol: &str| matches!(protocol, "" | "TCP");
+        let port = service.ports.iter().find(|port| is_tcp(&port.protocol))?;
+        Some(Self {
+            name: service.name.clone(),
+            address: service.cluster_ip.parse().ok()?,
+            port: port.number,
+        })
+    }
+
+    async fn connect(&self, target: &Target) -> Tried {
+        let port = self.port.to_string();
+        let address = self.address.to_string();
+        let (by_name, by_address) = tokio::join!(
+            connects(target, &self.name, &port),
+            connects(target, &address, &port)
+        );
+        match (by_name, by_address) {
+            (Ok(Ok(())), _) => Tried::ByName,
+            (_, Ok(Ok(()))) => Tried::ByAddress,
+            (_, Ok(Err(why))) => Tried::Failed(why),
+            (_, Err(why)) => Tried::Unknown(why),
+        }
+    }
+
+    fn check(&self, tried: Tried, sockets: Option<&[Socket]>) -> Check {
+        let to = format!("{}:{}", self.name, self.port);
+        let at = SocketAddr::new(self.address, self.port);
+        let used = sockets.map_or(String::new(), |sockets| self.used(sockets));
+        let (worked, seen) = match tried {
+            Tried::ByName => (
+                Lookup::Found(true),
+                format!("its name resolves, and {at} answers{used}"),
+            ),
+            Tried::ByAddress => (
+                Lookup::Found(true),
+                format!("{at} answers, by its address: its name was not found in time{used}"),
+            ),
+            Tried::Failed(why) => (Lookup::Found(false), format!("{at}: {why}{used}")),
+            Tried::Unknown(why) => (Lookup::Unreadable(why), String::new()),
+        };
+        Check {
+            what: format!("connects to {to}"),
+            to,
+            worked,
+            seen,
+        }
+    }
+
+    /// Whether anything in the pod has a connection there.
+    fn used(&self, sockets: &[Socket]) -> String {
+        let at = SocketAddr::new(self.address, self.port);
+        let is_there = |socket: &&Socket| {
+            socket.far.is_some_and(|far| {
+                far.ip().to_canonical() == at.ip().to_canonical() && far.port() == at.port()
+            })
+        };
+        match sockets.iter().filter(is_there).count() {
+            0 => "; nothing in the pod had a connection to it".to_owned(),
+            1 => "; the pod had 1 connection to it".to_owned(),
+            count => format!("; the pod had {count} connections to it"),
+        }
+    }
+}
+
+async fn sockets(target: &Target) -> Option<Vec<Socket>> {
+    let request = Request::Sockets(target.process().id);
+    target.session.request(&request).ok()?.records().await.ok()
+}
+
+/// Whether a connection comes about, else what `nc` says; or why nobody could try.
+async fn connects(target: &Target, host: &str, port: &str) -> Result<Result<(), String>, String> {
+    match timeout(TRY, run_nc(target, host, port)).await {
+        Ok(Ok(Ended::Said(outcome))) => Ok(outcome),
+        Ok(Ok(Ended::NoProgram)) => Err("the agent's image has no `nc` to try with".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Ok(Err(format!("no connection within {TRY:?}"))),
+    }
+}
+
+/// How `nc` ended.
+enum Ended {
+    Said(Result<(), String>),
+    NoProgram,
+}
+
+async fn run_nc(target: &Target, host: &str, port: &str) -> Result<Ended, RequestError> {
+    const NC: [&str; 4] = ["busybox", "nc", "-w", "3"];
+    // `-e true` closes what has come about at once.
+    let words = NC.into_iter().chain([host, port, "-e", "true"]);
+    let (mut reply, input) = target.session.run(RunRequest {
+        process: target.process().id,
+        command: words.map(Into::into).collect(),
+        terminal: None,
+        environment: Vec::new(),
+        folder: Some("/".into()),
+        chroot: false,
+        title: "".into(),
+    })?;
+    input.finish();
+    let mut said = Vec::new();
+    while let Some(piece) = reply.next().await? {
+        if let Piece::ErrorData(bytes) = piece
+            && said.len() < 1024
+        {
+            said.extend(bytes);
+        }
+    }
+    Ok(match reply.trailer()? {
+        RunEnd::Exited(0) => Ended::Said(Ok(())),
+        RunEnd::NotStarted { .. } => Ended::NoProgram,
+        RunEnd::Exited(_) | RunEnd::Killed { .. } => {
+            let said = String::from_utf8_lossy(&said);
+            Ended::Said(Err(said.trim().trim_start_matches("nc: ").to_owned()))
+        }
+    })
+}

@@ -1,0 +1,109 @@
+//! Where the variables of a pod's process come from.
+
+use clap::ValueEnum;
+
+use crate::{
+    cli::error::CommandError,
+    commands::declared::Declared,
+    evidence::{
+        environment::Environment,
+        provenance::{Attributed, Attribution, Origin, Restart},
+        redact::Source,
+    },
+    target::{Place, Target},
+};
+
+/// Where variables come from, in the order in which they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// The container's spec, and the `ConfigMap`s and Secrets to which it refers
+    Spec,
+    /// The kubelet's links to Services
+    ServiceLink,
+    /// The image
+    Image,
+    /// The container runtime
+    Runtime,
+    /// The entrypoint, or a process between it and this one
+    Entrypoint,
+    /// It cannot be told
+    Unknown,
+}
+
+impl Kind {
+    pub(super) const fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::Spec { .. } => Self::Spec,
+            Origin::ServiceLink { .. } => Self::ServiceLink,
+            Origin::Image => Self::Image,
+            Origin::Runtime => Self::Runtime,
+            Origin::Entrypoint { .. } => Self::Entrypoint,
+            Origin::Unknown { .. } => Self::Unknown,
+        }
+    }
+
+    pub(super) const fn heading(self) -> &'static str {
+        match self {
+            Self::Spec => "the container's spec",
+            Self::ServiceLink => "links to Services",
+            Self::Image => "the image",
+            Self::Runtime => "the container runtime",
+            Self::Entrypoint => "the entrypoint, or a process between it and this one",
+            Self::Unknown => "not known",
+        }
+    }
+}
+
+/// An environment with its origins.
+pub(super) struct Explained {
+    declared: Declared,
+    pub(super) attribution: Attribution,
+    pub(super) restart: Restart,
+}
+
+impl Explained {
+    /// Asks the cluster; `None` for a process of this machine.
+    pub(super) async fn begin(target: &Target) -> Result<Option<Declared>, CommandError> {
+        match &target.place {
+            Place::Machine(_) => Ok(None),
+            Place::Pod(_) => Declared::read(target).await.map(Some),
+        }
+    }
+
+    pub(super) fn of(declared: Declared, environment: &Environment) -> Self {
+        let (attribution, restart) = declared.explain(environment);
+        Self {
+            declared,
+            attribution,
+            restart,
+        }
+    }
+
+    /// What is known of the entry at a position.
+    pub(super) fn entry(&self, position: usize) -> Option<&Attributed> {
+        let variables = &self.attribution.variables;
+        // Each entry has one, so it is at its place.
+        let at_place = variables.get(position);
+        at_place
+            .filter(|variable| variable.entry == position)
+            .or_else(|| variables.iter().find(|one| one.entry == position))
+    }
+
+    /// Whether a value is a Secret's.
+    pub(super) fn source(&self, position: usize) -> Source {
+        match self.entry(position) {
+            Some(variable) if variable.secret => Source::Secret,
+            _ => Source::Unknown,
+        }
+    }
+
+    /// What of the cluster could not be read.
+    pub(super) fn unread(&self) -> Vec<String> {
+        let declarations = &self.declared.declarations;
+        let services = declarations.blind_services.iter().cloned();
+        let objects = declarations.blind.iter();
+        services
+            .chain(objects.map(|blind| blind.why.clone()))
+            .collect()
+    }
+}

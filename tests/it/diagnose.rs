@@ -1,0 +1,135 @@
+//! `kdbg diagnose` as a user runs it, on a process of this machine. What a cluster adds is in `tests/cluster`.
+
+use std::{path::Path, process::Output};
+
+use serde_json::Value;
+
+use crate::support::{
+    git::{git, run},
+    running::{Running, assert_code, idle, kdbg, said},
+};
+
+const MASTER: &str = "import os\nurl = 'http://reviews:9080'\n";
+const PULL_REQUEST: &str = "import os\nport = '9080' if os.environ.get('REVIEWS_PORT') is None else os.environ.get('REVIEWS_PORT')\nurl = 'http://reviews:{}'.format(port)\n";
+const LINKS: [(&str, &str); 3] = [
+    ("REVIEWS_SERVICE_HOST", "10.0.0.7"),
+    ("REVIEWS_SERVICE_PORT", "9080"),
+    ("REVIEWS_PORT", "tcp://10.0.0.7:9080"),
+];
+
+/// A folder with this code, and a process in it that has the variables of a Service.
+fn process(code: &str) -> (Running, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("page.py"), code).unwrap();
+    std::fs::write(folder.path().join("shared.py"), "VALUE = 1\n").unwrap();
+    let mut command = idle();
+    command.current_dir(folder.path()).envs(LINKS);
+    (Running::start(&mut command), folder)
+}
+
+/// A repository with the code of the branch.
+fn repository() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("page.py"), MASTER).unwrap();
+    std::fs::write(folder.path().join("shared.py"), "VALUE = 1\n").unwrap();
+    let name = ["-c", "user.name=t", "-c", "user.email=t@invalid"];
+    for words in [
+        &["init", "-q", "--initial-branch=main"][..],
+        &["add", "."],
+        &["commit", "-q", "-m", "all"],
+    ] {
+        let words = [&name[..], words].concat();
+        run(&mut git(folder.path(), &words), b"", &[0]);
+    }
+    folder
+}
+
+fn diagnose(process: &Running, repository: &Path, more: &[&str]) -> Output {
+    let (target, repository) = (process.target(), repository.to_str().unwrap().to_owned());
+    let words = ["diagnose", &target, "--repo", &repository];
+    kdbg(words.into_iter().chain(more.iter().copied()))
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_code_and_the_variable_together_are_a_cause() {
+    let (process, _folder) = process(PULL_REQUEST);
+    let repository = repository();
+    let output = diagnose(&process, repository.path(), &["-o", "json"]);
+    assert_code(&output, 1);
+    let report = report(&output);
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["process"]["pid"], process.pid());
+    let cause = &report["causes"][0];
+    assert_eq!(cause["id"], "env.service-link-collision");
+    assert_eq!(cause["about"], "REVIEWS_PORT");
+    assert_eq!(cause["confidence"], "likely", "no Service was seen");
+    let facts = cause["facts"].to_string();
+    assert!(
+        facts.contains("on a line that the reference does not have"),
+        "{facts}"
+    );
+    assert!(facts.contains("page.py differs: +2 -1"), "{facts}");
+    assert!(
+        !facts.contains("envFrom"),
+        "there is no spec that could set it: {facts}"
+    );
+}
+
+#[test]
+fn neither_is_one_alone() {
+    let (process, _folder) = process(MASTER);
+    let repository = repository();
+    let output = diagnose(&process, repository.path(), &[]);
+    assert_code(&output, 0);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("nothing found\n"), "{text}");
+    assert!(
+        text.contains("variables that link to Services: no code that was read"),
+        "{text}"
+    );
+    assert!(text.contains("what declares the variables"), "{text}");
+}
+
+#[test]
+fn html_is_one_page() {
+    let (process, _folder) = process(PULL_REQUEST);
+    let repository = repository();
+    let output = diagnose(&process, repository.path(), &["-o", "html"]);
+    assert_code(&output, 1);
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(page.starts_with("<!"), "{page}");
+    assert!(page.contains("REVIEWS_PORT"), "{page}");
+}
+
+#[test]
+fn without_a_repository_the_code_is_read_and_not_compared() {
+    let (process, folder) = process(PULL_REQUEST);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kdbg"))
+        .args(["diagnose", &process.target(), "-o", "json"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_code(&output, 1);
+    assert!(
+        said(&output).contains("the code is not compared"),
+        "{}",
+        said(&output)
+    );
+    let report = report(&output);
+    assert_eq!(report["causes"][0]["id"], "env.service-link-collision");
+    assert!(
+        report["not_checked"]
+            .to_string()
+            .contains("no repository was named")
+    );
+}
+
+#[test]
+fn a_repository_that_was_named_and_is_none_is_an_error() {
+    let (process, folder) = process(MASTER);
+    assert_code(&diagnose(&process, folder.path(), &[]), 2);
+}
