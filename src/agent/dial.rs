@@ -2,7 +2,7 @@
 //!
 //! A refused connection and an unreachable host differ by who says so: a TCP reset comes from the address
 //! itself, an ICMP message from a router or a firewall on the way. The kernel keeps such messages on the error
-//! queue of a socket that asks for it (`IP_RECVERR`); `tcp_v4_err` (net/ipv4/tcp_ipv4.c) puts them there
+//! queue of a socket that asks for it (`IP_RECVERR`); `tcp_v4_err` (`net/ipv4/tcp_ipv4.c`) puts them there
 //! while a connection is being made.
 
 use std::{

@@ -81,7 +81,7 @@ impl Network {
 /// Whether the process has the agent's own network namespace.
 ///
 /// Told by the inode of a file in `/proc/PID/net`, of which each namespace has its own: unlike the link
-/// `ns/net`, everybody may look at it (fs/proc/proc_net.c).
+/// `ns/net`, everybody may look at it (`fs/proc/proc_net.c`).
 fn is_shared(target: &Target) -> Result<bool, Errno> {
     let (own, _) = Target::open_number(std::process::id())?;
     let key = |target: &Target| {

@@ -366,7 +366,7 @@ async fn crash_looping_container_is_refused_with_its_last_end() {
         wait_until(
             &test.cluster,
             "doctor sees the crash",
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             async || {
                 let ran = test.kdbg(&["doctor", "app"]).await?;
                 let is_told = ran.code == Some(4)

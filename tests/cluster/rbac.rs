@@ -38,7 +38,7 @@ async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
     .await
 }
 
-/// Returns the Role and RoleBinding that doctor prints for whoever asks.
+/// Returns the Role and `RoleBinding` that doctor prints for whoever asks.
 async fn printed(test: &Test, account: &Account, target: &str) -> Result<(Value, Value), Failure> {
     let list = test
         .kdbg_as(account, &["doctor", target, "--role", "-o", "json"])

@@ -22,7 +22,7 @@ pub(super) fn framing(
             .filter(move |field| field.name.eq_ignore_ascii_case(name))
             .map(|field| field.value.trim_ascii())
     };
-    if let Some(coding) = named("transfer-encoding").last() {
+    if let Some(coding) = named("transfer-encoding").next_back() {
         let is_chunked = coding.to_ascii_lowercase().ends_with(b"chunked");
         return Ok(if is_chunked {
             HttpBody::Chunked

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Where programs look for certificates, as Go does (crypto/x509/root_linux.go).
+/// Where programs look for certificates, as Go does (`crypto/x509/root_linux.go`).
 const BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",

@@ -1,7 +1,7 @@
 //! `resolv.conf`, `hosts` and `nsswitch.conf`, read as the C libraries read them.
 //!
 //! The two differ: musl has no `nsswitch.conf`, no `rotate` and the like, takes at most three servers as glibc does,
-//! and lower limits for its options (glibc resolv/res_init.c, musl src/network/resolvconf.c).
+//! and lower limits for its options (glibc `resolv/res_init.c`, musl src/network/resolvconf.c).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
 //! In which order a C library asks which server for which name, and when it stops.
 //!
-//! glibc: `__res_context_search` (resolv/res_query.c) and `__res_context_send` (resolv/res_send.c).
-//! musl: `name_from_dns_search` (src/network/lookup_name.c) and `__res_msend_rc` (src/network/res_msend.c).
+//! glibc: `__res_context_search` (`resolv/res_query.c`) and `__res_context_send` (`resolv/res_send.c`).
+//! musl: `name_from_dns_search` (`src/network/lookup_name.c`) and `__res_msend_rc` (`src/network/res_msend.c`).
 
 use std::net::SocketAddr;
 

@@ -82,18 +82,17 @@ fn own(listening: &[Address], port: Option<u16>) -> Result<(SocketAddr, bool), U
         .collect();
     // What listens on every address is reached over loopback; IPv4 first, as `localhost` mostly is.
     addresses.sort_by_key(|address| (!address.ip().is_unspecified(), address.is_ipv6()));
-    let found = match port {
-        Some(port) => addresses.iter().find(|address| address.port() == port),
-        None => {
-            let mut ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
-            ports.sort_unstable();
-            ports.dedup();
-            if ports.len() > 1 {
-                let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
-                return Err(UrlError::WhichPort(ports.join(", ")));
-            }
-            addresses.first()
+    let found = if let Some(port) = port {
+        addresses.iter().find(|address| address.port() == port)
+    } else {
+        let mut ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        if ports.len() > 1 {
+            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            return Err(UrlError::WhichPort(ports.join(", ")));
         }
+        addresses.first()
     };
     match (found, port) {
         (Some(address), _) => Ok((reachable(*address), false)),

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_read_has_a_bound_in_files_and_bytes() {
-        let files = vec![
+        let files = [
             (BString::from("a"), MOST_BYTES - 1),
             ("b".into(), 1),
             ("c".into(), 1),

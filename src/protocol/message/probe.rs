@@ -382,7 +382,7 @@ pub enum ConnectOutcome {
 pub struct Icmp {
     /// Who sent it.
     pub from: Option<IpAddr>,
-    /// Whether it is ICMPv6.
+    /// Whether it is `ICMPv6`.
     pub is_v6: bool,
     /// Its type.
     pub kind: u8,

@@ -358,14 +358,15 @@ impl Examination {
 
     async fn policy(&mut self, cluster: &Cluster) {
         let namespace = &cluster.namespace;
-        let check = match permitted(cluster, &access::GET_NAMESPACES.inside(namespace)).await {
-            Err(reason) => Err(reason),
-            Ok(()) => {
-                let api: Api<Namespace> = Api::all(cluster.client.clone());
-                api.get(namespace)
-                    .await
-                    .map_err(|error| PodError::api(error, &access::GET_NAMESPACES).to_string())
-            }
+        let check = if let Err(reason) =
+            permitted(cluster, &access::GET_NAMESPACES.inside(namespace)).await
+        {
+            Err(reason)
+        } else {
+            let api: Api<Namespace> = Api::all(cluster.client.clone());
+            api.get(namespace)
+                .await
+                .map_err(|error| PodError::api(error, &access::GET_NAMESPACES).to_string())
         };
         self.add(match check {
             Ok(namespace) => of_namespace(&namespace),

@@ -65,7 +65,7 @@ impl Test {
         Ok(account)
     }
 
-    /// Creates the Role and RoleBinding that are given, and waits until the API server knows of them.
+    /// Creates the Role and `RoleBinding` that are given, and waits until the API server knows of them.
     pub(crate) async fn grant(
         &self,
         account: &Account,
