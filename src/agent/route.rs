@@ -19,6 +19,9 @@ use crate::protocol::message::Route;
 
 /// `RTM_F_FIB_MATCH`: answer with the entry of the table instead of what follows from it.
 const FIB_MATCH: u32 = 0x2000;
+/// `NLM_F_REQUEST` and `NLMSG_ERROR` of `linux/netlink.h`, in the width that a header has for them.
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
 const HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
@@ -61,7 +64,7 @@ fn ask(address: IpAddr, flags: u32) -> Result<Vec<u8>, Errno> {
     // The kernel answers before `sendto` returns.
     let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
     answer.truncate(length);
-    if u16_at(&answer, 4) == Some(libc::NLMSG_ERROR as u16) {
+    if u16_at(&answer, 4) == Some(NLMSG_ERROR) {
         let error = u32_at(&answer, HEADER).unwrap_or_default().cast_signed();
         return Err(Errno::from_raw(error.saturating_neg()));
     }
@@ -78,7 +81,7 @@ fn question(address: IpAddr, flags: u32) -> Vec<u8> {
     let mut message = Vec::with_capacity(length);
     message.extend(u32::try_from(length).unwrap_or_default().to_ne_bytes());
     message.extend(libc::RTM_GETROUTE.to_ne_bytes());
-    message.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
     message.extend([0; 8]);
     // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags.
     message.extend([family, bits, 0, 0, 0, 0, 0, 0]);

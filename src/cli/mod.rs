@@ -69,7 +69,7 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
     match command {
         Command::Attach(args) => commands::attach::run(args, printer).await,
         Command::Ps(args) => commands::ps::run(args, printer).await,
-        Command::Diagnose(args) => commands::diagnose::run(args, printer).await,
+        Command::Diagnose(args) => Box::pin(commands::diagnose::run(args, printer)).await,
         Command::Env(args) => commands::env::run(args, printer).await,
         Command::Ls(args) => commands::ls::run(args, printer).await,
         Command::Cat(args) => commands::cat::run(args, printer).await,

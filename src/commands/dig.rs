@@ -28,6 +28,10 @@ use crate::{
 
 /// Arguments of `kdbg dig`.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, as the user typed it"
+)]
 pub struct DigArgs {
     #[command(flatten)]
     target: TargetArgs,

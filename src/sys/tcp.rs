@@ -21,7 +21,7 @@ const LENGTH: usize = 104;
 /// What the kernel knows of a connection.
 pub fn tcp_info(socket: &impl AsFd) -> Result<TcpInfo, Errno> {
     let mut bytes = [0_u8; LENGTH];
-    let mut length = LENGTH as libc::socklen_t;
+    let mut length = libc::socklen_t::try_from(LENGTH).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the kernel writes at most `length` bytes to `bytes`, which is borrowed mutably for the whole
     // call, and the number written to `length`; both are plain bytes and numbers.
     #[expect(unsafe_code, reason = "nix has no TCP_INFO")]
@@ -49,11 +49,11 @@ pub fn tcp_info(socket: &impl AsFd) -> Result<TcpInfo, Errno> {
 /// Bytes that were written and that the other side's kernel has not acknowledged.
 pub fn unacknowledged(socket: &impl AsFd) -> Result<u32, Errno> {
     let mut count: libc::c_int = 0;
-    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one `int` to the pointer, which is valid for it.
     #[expect(
         unsafe_code,
         reason = "nix has macros for it, which are unsafe to call too"
     )]
+    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one `int` to the pointer, which is valid for it.
     let result = unsafe {
         libc::ioctl(
             socket.as_fd().as_raw_fd(),

@@ -38,6 +38,10 @@ pub(super) const AAAA: u16 = 28;
 const FILE_LIMIT: u64 = 32 * 1024 * 1024;
 
 /// A name to look up.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, as the user typed it"
+)]
 pub(super) struct Query<'a> {
     pub(super) name: &'a BStr,
     pub(super) kinds: Vec<u16>,
@@ -111,7 +115,7 @@ pub(super) fn look_up(
             Source::Files if query.with_files => {
                 let found = files.addresses(steps, query)?;
                 if !found.is_empty() {
-                    let resolution = resolved(steps, network, at, found)?;
+                    let resolution = resolved(steps, network, at, found);
                     return tell(steps, resolution);
                 }
                 verdict = (Verdict::NoName, query.name.into());
@@ -158,19 +162,14 @@ fn tell(steps: &mut Steps<'_>, resolution: Resolution) -> Result<Vec<IpAddr>, St
     Ok(addresses)
 }
 
-fn resolved(
-    steps: &Steps<'_>,
-    network: &Network,
-    at: u64,
-    found: Vec<IpAddr>,
-) -> Result<Resolution, Stop> {
-    Ok(Resolution {
+fn resolved(steps: &Steps<'_>, network: &Network, at: u64, found: Vec<IpAddr>) -> Resolution {
+    Resolution {
         at,
         took: steps.now() - at,
         addresses: in_order(network, found),
         error: None,
         name: None,
-    })
+    }
 }
 
 fn resolution(
@@ -184,7 +183,7 @@ fn resolution(
         Verdict::Found(answers) => {
             let records = answers.iter().flat_map(|answer| &answer.answers);
             let found = records.filter_map(|record| record.address).collect();
-            let mut resolution = resolved(steps, network, at, found)?;
+            let mut resolution = resolved(steps, network, at, found);
             let is_other = name != query.name;
             resolution.name = is_other.then(|| name.to_str_lossy().into_owned());
             return Ok(resolution);

@@ -108,7 +108,8 @@ pub(super) fn ask(
         }
     }
     while pending.iter().any(|one| one.outcome.is_none()) {
-        let is_decided = |number: usize| results.get(number).is_some_and(is_conclusive);
+        let is_decided =
+            |number: usize| is_conclusive(results.get(number).and_then(Option::as_ref));
         if manner.first_wins && (0..questions.len()).all(is_decided) {
             break;
         }
@@ -151,7 +152,7 @@ const fn via(tcp: bool) -> Via {
 }
 
 /// Whether an outcome says yes or no.
-fn is_conclusive(outcome: &Option<DnsOutcome>) -> bool {
+fn is_conclusive(outcome: Option<&DnsOutcome>) -> bool {
     matches!(outcome, Some(DnsOutcome::Answered(answer)) if matches!(answer.rcode, NO_ERROR | NO_SUCH_NAME))
 }
 
@@ -172,7 +173,7 @@ fn conclude(
             (Some(_), DnsOutcome::NotNeeded) => false,
             // The whole answer after its cut one.
             (Some(DnsOutcome::Answered(kept)), DnsOutcome::Answered(_)) if kept.truncated => true,
-            (kept, _) => !is_conclusive(kept) && !matches!(outcome, DnsOutcome::TimedOut),
+            (kept, _) => !is_conclusive(kept.as_ref()) && !matches!(outcome, DnsOutcome::TimedOut),
         };
         if is_better {
             *result = Some(outcome.clone());

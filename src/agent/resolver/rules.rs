@@ -92,11 +92,11 @@ pub(super) fn search(
             LibcKind::Musl => musl(steps, network, setup, query, &candidate)?,
         };
         match (&verdict, setup.libc.kind) {
-            (Verdict::Found(_), _) => return Ok((verdict, candidate.name)),
             // musl goes on only when the name does not exist.
             (Verdict::NoName, LibcKind::Musl) => {}
-            (_, LibcKind::Musl) => return Ok((verdict, candidate.name)),
-            (Verdict::Refused, LibcKind::Glibc) => return Ok((verdict, candidate.name)),
+            (Verdict::Found(_), _) | (_, LibcKind::Musl) | (Verdict::Refused, LibcKind::Glibc) => {
+                return Ok((verdict, candidate.name));
+            }
             // glibc tries the name as it is even after it has given up the list.
             (Verdict::TryAgain | Verdict::Fail, LibcKind::Glibc) if is_suffix => {
                 skips_suffixes = true;

@@ -30,6 +30,10 @@ pub struct TcpRequest {
 }
 
 /// A name to look up.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, as the user typed it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookupRequest {
     /// From whose network namespace, with whose resolver files.
