@@ -10,6 +10,8 @@ need_tools() {
       node) packages+=(nodejs) ;;
       busybox) packages+=(busybox-static) ;;
       unshare) packages+=(util-linux) ;;
+      dig) packages+=(bind9-dnsutils) ;;
+      ip) packages+=(iproute2) ;;
       *) packages+=("$tool") ;;
     esac
   done

@@ -6,12 +6,16 @@
 
 mod access;
 mod container;
+mod dial;
 mod end;
 mod environ;
 mod file_system;
+mod http;
 mod identity;
 mod list;
+mod lookup;
 mod net;
+mod network;
 mod open_files;
 mod ourselves;
 mod output;
@@ -19,12 +23,16 @@ mod probe;
 mod proc_file;
 mod processes;
 mod read;
+mod resolver;
 mod rest;
+mod route;
 mod run;
 mod serve;
 mod sockets;
 mod status;
+mod steps;
 mod target;
+mod tcp;
 #[cfg(test)]
 mod testing;
 mod view;

@@ -1,8 +1,8 @@
 //! Which probe answers which request.
 
 use super::{
-    Answer, Output, environ, identity::Borrowed, list, open_files, ourselves, proc_file, processes,
-    read, sockets, walk,
+    Answer, Output, environ, http, identity::Borrowed, list, lookup, open_files, ourselves,
+    proc_file, processes, read, sockets, tcp, walk,
 };
 use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
@@ -35,6 +35,9 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Agent => ourselves::answer(output),
         // It needs both directions of its stream: see `run`.
         Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
+        Request::Tcp(request) => tcp::answer(request, output),
+        Request::Lookup(request) => lookup::answer(request, output),
+        Request::Http(request) => http::answer(request, output),
     }
 }
 
@@ -49,6 +52,9 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         | Request::OpenFiles(process)
         | Request::Sockets(process) => Some(*process),
         Request::Walk(walk) => Some(walk.process),
+        Request::Tcp(request) => Some(request.process),
+        Request::Lookup(request) => Some(request.process),
+        Request::Http(request) => Some(request.process),
         Request::Processes(_) | Request::Agent | Request::Run(_) => None,
     }
 }

@@ -158,6 +158,15 @@ impl ClusterArgs {
 
 /// A time as people write it: `30s`, `15m`, `1h30m`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = short_time(text)?;
+    if duration < Duration::from_secs(1) {
+        return Err("it must be at least a second".to_owned());
+    }
+    Ok(duration)
+}
+
+/// The same for times that may be shorter than a second: `200ms`, but not none.
+pub fn short_time(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<u64>().map(Duration::from_secs);
     let duration = seconds.or_else(|_| {
         let span: jiff::SignedDuration = text
@@ -165,8 +174,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             .map_err(|error: jiff::Error| error.to_string())?;
         Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
     })?;
-    if duration < Duration::from_secs(1) {
-        return Err("it must be at least a second".to_owned());
+    if duration < Duration::from_millis(1) {
+        return Err("it must be at least a millisecond".to_owned());
     }
     Ok(duration)
 }

@@ -5,9 +5,9 @@ use clap::{Parser, Subcommand};
 use super::args::Global;
 use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
-    diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs, doctor::DoctorArgs,
-    env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs,
-    which_ref::WhichRefArgs,
+    curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
+    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs,
+    pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -54,6 +54,12 @@ pub enum Command {
     Pull(PullArgs),
     /// Copy all that can be read of the target into one bundle, to look at later
     Snapshot(SnapshotArgs),
+    /// Send an HTTP request from where the target stands, each phase timed
+    Curl(CurlArgs),
+    /// Look up a name as the target does, question by question
+    Dig(DigArgs),
+    /// Connect from where the target stands, and say what answers
+    Tcp(TcpArgs),
     /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
     Doctor(DoctorArgs),
     /// End the agents that rest in pods

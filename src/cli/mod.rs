@@ -81,6 +81,9 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::DiffPod(args) => commands::diff_pod::run(args, printer).await,
         Command::WhichRef(args) => commands::which_ref::run(args, printer).await,
         Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),
+        Command::Curl(args) => commands::curl::run(args, printer).await,
+        Command::Dig(args) => commands::dig::run(args, printer).await,
+        Command::Tcp(args) => commands::tcp::run(args, printer).await,
         Command::Man(args) => commands::man::run(&args, Cli::command(), printer),
     }
 }

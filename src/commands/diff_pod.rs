@@ -24,6 +24,7 @@ use crate::{
     },
     evidence::{
         environment::Environment,
+        noise::atomic,
         redact::Redactor,
         roots::{Root, Why},
     },
@@ -182,7 +183,11 @@ impl Side {
         self.files
             .files
             .iter()
-            .filter_map(|file| Some((below(&file.path)?, (file.mode, file.id))))
+            .filter(|file| file.mode != FileMode::Symlink || !atomic::is_link(file.path.as_ref()))
+            .filter_map(|file| {
+                let (root, path) = below(&file.path)?;
+                Some(((root, atomic::settled(path.as_ref())), (file.mode, file.id)))
+            })
             .collect()
     }
 
@@ -190,6 +195,12 @@ impl Side {
         let path = self.executable()?;
         let file = self.files.files.iter().find(|file| file.path == *path);
         file.map(|file| file.id)
+    }
+
+    /// Whether the process has written its title over its environment, as PHP-FPM does.
+    fn has_overwritten(&self) -> bool {
+        let environment = self.environment.as_ref();
+        environment.is_ok_and(|environment| environment.overwritten)
     }
 
     fn image(&self) -> Option<(&str, &str)> {
@@ -219,10 +230,18 @@ struct Variable {
     second: Option<Vec<u8>>,
 }
 
-/// What a name is set to: as it is compared, and as it is shown.
+/// What a name is set to: as it is, without what is the pod's own, and as it is shown.
 struct Value {
+    whole: Vec<u8>,
     compared: Vec<u8>,
     shown: Vec<u8>,
+}
+
+impl Value {
+    /// Equal values are equal whatever the pods are called: a pod `app` has its name in `/app` by chance.
+    fn is_same(&self, other: &Self) -> bool {
+        self.whole == other.whole || self.compared == other.compared
+    }
 }
 
 fn values(side: &Side, environment: &Environment, redactor: Redactor) -> BTreeMap<BString, Value> {
@@ -233,6 +252,7 @@ fn values(side: &Side, environment: &Environment, redactor: Redactor) -> BTreeMa
         values
             .entry(BString::from(environment.name(entry)))
             .or_insert_with(|| Value {
+                whole: value.to_vec(),
                 compared: fan_out::put_aside(value, &side.own),
                 shown: env::shown(environment, entry, redactor)
                     .bytes()
@@ -251,10 +271,7 @@ fn variables(first: &Side, second: &Side, redactor: Redactor) -> Option<Vec<Vari
     let mut found = Vec::new();
     for (name, one) in left {
         let other = right.remove(&name);
-        if other
-            .as_ref()
-            .is_some_and(|other| other.compared == one.compared)
-        {
+        if other.as_ref().is_some_and(|other| other.is_same(&one)) {
             continue;
         }
         found.push(Variable {
@@ -327,16 +344,12 @@ impl Report {
     }
 
     fn is_complete(&self) -> bool {
-        let overwritten = |side: &Side| {
-            let environment = side.environment.as_ref();
-            environment.is_ok_and(|environment| environment.overwritten)
-        };
         let sides = [&self.first, &self.second];
         self.variables.is_some()
             && self.same_executable().is_some()
             && sides
                 .iter()
-                .all(|side| side.files.unreadable.is_empty() && !overwritten(side))
+                .all(|side| side.files.unreadable.is_empty() && !side.has_overwritten())
     }
 
     fn status(&self) -> ExitStatus {
@@ -436,7 +449,12 @@ impl Report {
             return;
         };
         if variables.is_empty() {
-            text.push_str("environment: the same\n");
+            let sides = [&self.first, &self.second];
+            text.push_str(if sides.into_iter().any(Side::has_overwritten) {
+                "environment: the same in what is left of it\n"
+            } else {
+                "environment: the same\n"
+            });
             return;
         }
         let _ = writeln!(

@@ -13,7 +13,7 @@ use crate::{
     },
     protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
     session::{Reply, RequestError},
-    target::Target,
+    target::{Place, Target},
 };
 
 /// The most that is read of a configuration, an environment or a table of the kernel.
@@ -51,10 +51,18 @@ pub(super) async fn fetch(target: &Target) -> Result<TargetFacts, RequestError> 
         environment: unless_final(environment)?,
         maps: unless_final(maps)?,
         mounts: unless_final(mountinfo)?
-            .map(|table| mounts::parse(&table))
+            .map(|table| mounts::named(mounts::parse(&table), declared(target)))
             .unwrap_or_default(),
         open_files: unless_final(open_files)?.unwrap_or_default(),
     })
+}
+
+/// The volumes that the pod of a target declares; none on this machine.
+fn declared(target: &Target) -> &[Mount] {
+    match &target.place {
+        Place::Machine(_) => &[],
+        Place::Pod(place) => &place.volumes,
+    }
 }
 
 /// The roots that the user named, else those that are found.

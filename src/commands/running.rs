@@ -4,9 +4,9 @@ use bstr::{BString, ByteSlice as _};
 
 use crate::{
     cli::{error::CommandError, progress::Progress},
-    evidence::roots::Root,
+    evidence::roots::{Root, system},
     object::{FileMode, HashKind, ObjectId},
-    protocol::message::{Entry, Failure, FileKind, Request, Skip, TreeRecord, WalkRequest},
+    protocol::message::{Cause, Entry, Failure, FileKind, Request, Skip, TreeRecord, WalkRequest},
     target::Target,
 };
 
@@ -57,13 +57,15 @@ pub(super) async fn walk(
         hash: Some(hash),
         hash_limit,
         leave_out: vec![GIT_FOLDER.into()],
-        leave_out_paths: Vec::new(),
+        leave_out_paths: left_out(roots),
     });
     let mut paths: Vec<Option<BString>> = vec![None; roots.len()];
     let mut reply = target.session.request(&request)?;
     while let Some(records) = reply.batch().await? {
         for record in records {
-            found.add(record, &mut paths);
+            if !is_vain_guess(&record, roots) {
+                found.add(record, &mut paths);
+            }
         }
         progress.say(format!("naming the running files ({})", found.files.len()));
     }
@@ -82,6 +84,32 @@ pub(super) async fn walk(
     // Two roots may lead to the same folder by different names.
     found.files.dedup_by(|left, right| left.path == right.path);
     Ok(found)
+}
+
+/// What is left out of a walk: where `/` itself is a root that was found, and not asked for, the folders of the
+/// distribution and of the kubelet's mounts are nobody's code.
+pub(super) fn left_out(roots: &[Root]) -> Vec<BString> {
+    let is_found_slash = |root: &Root| root.path == "/" && !root.is_asked();
+    if roots.iter().any(is_found_slash) {
+        system::left_out_of_slash()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Whether a record says that a folder is not there that might have been.
+fn is_vain_guess(record: &TreeRecord, roots: &[Root]) -> bool {
+    let TreeRecord::Unreadable {
+        root,
+        path,
+        failure,
+    } = record
+    else {
+        return false;
+    };
+    path.is_empty()
+        && matches!(failure.cause, Cause::NotFound)
+        && roots.get(*root as usize).is_some_and(|root| root.is_guess)
 }
 
 impl NamedFiles {

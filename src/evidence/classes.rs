@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use bstr::{BStr, BString, ByteSlice as _};
 
-use super::mapping::{join, parent};
+use super::mapping::{Mapping, join, parent, strip};
 
 /// The outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +32,13 @@ const SOURCES: [(&str, bool); 4] = [
 pub fn compare<'a>(
     running: impl Iterator<Item = &'a BStr>,
     reference: impl Iterator<Item = &'a BStr>,
+    mappings: &[Mapping],
 ) -> Option<Classes> {
     let mut sources: Vec<(BString, &BStr, bool)> = Vec::new();
     for path in reference.filter(|path| !is_test(path)) {
         for (end, exact) in SOURCES {
             if let Some(stem) = path.strip_suffix(end.as_bytes()) {
-                sources.push((below_source_folder(stem.as_bstr()), path, exact));
+                sources.push((below_source_folder(stem.as_bstr(), mappings), path, exact));
             }
         }
     }
@@ -119,8 +120,8 @@ fn is_test(path: &BStr) -> bool {
     path.contains_str("src/test/") || path.starts_with(b"test/") || path.contains_str("/test/")
 }
 
-/// The package and name of a source: what is below `src/main/java` or its like.
-fn below_source_folder(path: &BStr) -> BString {
+/// The package and name of a source: what is below `src/main/java` or its like, else below the folder that runs.
+fn below_source_folder(path: &BStr, mappings: &[Mapping]) -> BString {
     for folder in ["java", "kotlin", "scala", "groovy"] {
         let whole = join(BStr::new("src/main"), BStr::new(folder));
         if let Some((_, rest)) = path.split_once_str([whole.as_slice(), b"/"].concat().as_slice()) {
@@ -129,7 +130,12 @@ fn below_source_folder(path: &BStr) -> BString {
     }
     match path.split_once_str("src/") {
         Some((_, rest)) => rest.into(),
-        None => path.to_owned(),
+        None => mappings
+            .iter()
+            .filter_map(|mapping| strip(path, mapping.repository.as_ref()))
+            .min_by_key(|rest| rest.len())
+            .unwrap_or(path)
+            .to_owned(),
     }
 }
 
@@ -155,6 +161,7 @@ mod tests {
         let classes = compare(
             running.iter().map(|path| BStr::new(*path)),
             reference.iter().map(|path| BStr::new(*path)),
+            &[],
         );
         assert_eq!(
             classes,
@@ -168,7 +175,33 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_one_side_has_none() {
-        let none = compare([].into_iter(), [BStr::new("src/A.java")].into_iter());
+        let none = compare([].into_iter(), [BStr::new("src/A.java")].into_iter(), &[]);
         assert_eq!(none, None);
+    }
+
+    #[test]
+    fn a_source_without_a_source_folder_has_its_name_from_the_folder_that_runs() {
+        let mapping = Mapping {
+            running: "/app".into(),
+            repository: "services/shop".into(),
+            how: crate::evidence::mapping::How::Asked,
+        };
+        let classes = compare(
+            [BStr::new("/app/Server.class")].into_iter(),
+            [
+                BStr::new("services/shop/Server.java"),
+                BStr::new("services/shop/acme/New.java"),
+            ]
+            .into_iter(),
+            &[mapping],
+        );
+        assert_eq!(
+            classes,
+            Some(Classes {
+                matched: 1,
+                without_class: vec!["services/shop/acme/New.java".into()],
+                without_source: Vec::new(),
+            })
+        );
     }
 }

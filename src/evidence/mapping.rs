@@ -33,6 +33,8 @@ pub enum How {
         /// Running files that are equal under it, and under none that was found before.
         equal: usize,
     },
+    /// No file is equal there; a commit of the history that has the running files has them there.
+    History,
 }
 
 /// A blob in more places of the reference than this has no vote: it is boilerplate.

@@ -1,6 +1,9 @@
 //! The two tasks that serve a pipe.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bstr::BString;
 use tokio::{
@@ -164,30 +167,84 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(
     encode(&mut greeting, Kind::Hello, 0, &Hello::ours().encode());
     let mut ping = Vec::new();
     encode(&mut ping, Kind::Ping, 0, &[]);
-    let mut next = greeting;
+    let mut next = Batch::of(greeting);
     loop {
         let started = Instant::now();
         let written = async {
-            output.write_all(&next).await?;
+            output.write_all(&next.bytes).await?;
             output.flush().await
         };
         match timeout(SILENCE_LIMIT, written).await {
             Ok(Ok(())) => {}
             // The reader may know better why: an agent that ended has closed both pipes.
             Ok(Err(error)) => {
-                sleep(std::time::Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
                 return shared.lose(SessionError::Pipe(error.to_string())).await;
             }
             Err(_) => return shared.lose(SessionError::Silent).await,
         }
-        tracing::trace!(bytes = next.len(), elapsed = ?started.elapsed(), "wrote to the agent");
-        if next.get(4).copied() == Some(Kind::Goodbye as u8) {
+        tracing::trace!(bytes = next.bytes.len(), elapsed = ?started.elapsed(), "wrote to the agent");
+        if next.is_last {
             return;
         }
         next = match timeout(PING_AFTER, frames_rx.recv()).await {
-            Ok(Some(frame)) => frame,
+            Ok(Some(frame)) => Batch::of(frame),
             Ok(None) => return,
-            Err(_) => ping.clone(),
+            Err(_) => Batch::of(ping.clone()),
         };
+        next.gather(&mut frames_rx).await;
+    }
+}
+
+/// How long an acknowledgement waits for something to travel with. The agent is in no hurry for it; but sent alone, it
+/// holds up the request behind it: TCP keeps a small segment back while another is not acknowledged (RFC 896), and
+/// the other side acknowledges one that needs no answer only after 40 ms.
+const COMPANY: Duration = Duration::from_millis(10);
+/// Frames above this size go alone: copying them together costs more than it saves.
+const SMALL: usize = 4096;
+
+/// Frames that are written at once.
+struct Batch {
+    bytes: Vec<u8>,
+    only_acknowledges: bool,
+    /// Whether a goodbye is among them.
+    is_last: bool,
+}
+
+impl Batch {
+    fn of(frame: Vec<u8>) -> Self {
+        let kind = frame.get(4).copied();
+        Self {
+            bytes: frame,
+            only_acknowledges: kind == Some(Kind::Ack as u8),
+            is_last: kind == Some(Kind::Goodbye as u8),
+        }
+    }
+
+    fn add(&mut self, frame: Vec<u8>) {
+        let Self {
+            bytes,
+            only_acknowledges,
+            is_last,
+        } = Self::of(frame);
+        self.bytes.extend_from_slice(&bytes);
+        self.only_acknowledges &= only_acknowledges;
+        self.is_last |= is_last;
+    }
+
+    /// Adds what waits to be written already, and gives an acknowledgement some company.
+    async fn gather(&mut self, frames_rx: &mut mpsc::UnboundedReceiver<Vec<u8>>) {
+        while self.bytes.len() < SMALL {
+            match frames_rx.try_recv() {
+                Ok(frame) => self.add(frame),
+                Err(_) if self.only_acknowledges => {
+                    match timeout(COMPANY, frames_rx.recv()).await {
+                        Ok(Some(frame)) => self.add(frame),
+                        Ok(None) | Err(_) => return,
+                    }
+                }
+                Err(_) => return,
+            }
+        }
     }
 }

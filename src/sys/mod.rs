@@ -8,6 +8,7 @@ mod capability;
 mod folder;
 #[cfg(target_os = "linux")]
 mod start;
+mod tcp;
 #[cfg(target_os = "linux")]
 mod terminal;
 
@@ -17,5 +18,6 @@ pub use capability::{CapabilitySets, capabilities, set_capabilities};
 pub use folder::{NameKind, Names, read_names};
 #[cfg(target_os = "linux")]
 pub use start::{Step, Surroundings, failed_step, surround};
+pub use tcp::{TcpInfo, tcp_info, unacknowledged};
 #[cfg(target_os = "linux")]
 pub use terminal::set_terminal_size;

@@ -23,3 +23,4 @@ mod pull;
 mod rbac;
 mod security;
 mod shapes;
+mod sources;

@@ -21,6 +21,7 @@ mod git_read;
 mod identity;
 mod kubelet_oracle;
 mod noise;
+mod probes;
 mod ps;
 mod reads_oracle;
 mod roundtrip;

@@ -77,18 +77,23 @@ impl<'a> Run<'a> {
         facts: &TargetFacts,
         progress: &Progress,
     ) -> Result<Compared, CommandError> {
-        let mappings = pairing::pair_up(pins, &running, tree, self.reference)?;
-        if mappings.is_empty() {
-            return Err(pairing::nothing_in_common(tree, self.reference));
-        }
+        let mut mappings = pairing::pair_up(pins, &running, tree, self.reference)?;
         let named = running.files().iter();
         let named = named.map(|file| (file.path.clone(), file.version.id));
         let found = self.reference.found(named, progress).await;
+        if mappings.is_empty() {
+            let folders = found.as_ref().map(Found::folders).unwrap_or_default();
+            mappings = pairing::from_history(&folders, &running, tree);
+        }
+        if mappings.is_empty() {
+            return Err(pairing::nothing_in_common(tree, self.reference));
+        }
         let unknown = running.unknown();
         let running_classes = running.classes();
         let classes = classes::compare(
             running_classes.iter().map(AsRef::as_ref),
             tree.iter().map(|file| file.path.as_ref()),
+            &mappings,
         );
         let mut comparison =
             comparison::compare(running.take_files(), tree, &mappings, &unknown, self.late);

@@ -1,6 +1,6 @@
 //! What is printed: the formats that git has, and the notes round them. JSON is in `json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BString, ByteSlice as _};
 
@@ -243,6 +243,9 @@ impl Report<'_> {
                 " ({} of {} files are equal there)",
                 coverage.equal, coverage.of
             ),
+            (How::History, _) => {
+                " (no file is equal there; the commit that runs has them there)".to_owned()
+            }
             (How::Asked, _) | (_, None) => String::new(),
         };
         format!(
@@ -254,18 +257,19 @@ impl Report<'_> {
 
     /// What cannot be compared by lines, because only what a compiler made of it runs.
     fn revision_only(&self) -> Option<String> {
-        let sources = self
-            .judgement
-            .noise
-            .iter()
-            .filter(|row| row.noise.class == Class::Compiled)
-            .count();
-        let ends: Vec<String> = self
-            .judgement
-            .compiled
-            .iter()
-            .map(|end| format!("`.{end}`"))
+        let rows = self.judgement.noise.iter();
+        let sources: Vec<&BString> = rows
+            .filter(|row| row.noise.class == Class::Compiled && row.difference.reference.is_some())
+            .map(|row| &row.difference.path)
             .collect();
+        // other folders of the repository may have sources of other languages
+        let ends: BTreeSet<String> = sources
+            .iter()
+            .filter_map(|path| path.rsplit_once_str("."))
+            .map(|(_, end)| format!("`.{}`", safe(end)))
+            .collect();
+        let ends: Vec<String> = ends.into_iter().collect();
+        let sources = sources.len();
         (sources > 0).then(|| {
             format!(
                 "revision only for {sources} {} files: none of them runs as it is, so their lines cannot be compared",

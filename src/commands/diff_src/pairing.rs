@@ -13,6 +13,7 @@ use crate::{
     cli::error::{CommandError, ErrorKind},
     evidence::{
         comparison::ReferenceFile,
+        fit::FolderPair,
         mapping::{self, How, Mapping},
         noise::left_out::is_compiled,
         roots::{Root, Why},
@@ -165,6 +166,38 @@ pub(super) fn pair_up(
         return Ok(given);
     }
     Ok(mapping::learn(running.files(), tree, &roots, &given))
+}
+
+/// The folders of the commit that runs, where the reference has them too: a file that is the only one of its
+/// service, and was changed since, is equal to nothing of the reference.
+pub(super) fn from_history(
+    folders: &[FolderPair],
+    running: &RunningTree,
+    tree: &[ReferenceFile],
+) -> Vec<Mapping> {
+    let roots = running.root_paths();
+    let is_below_a_root = |path: &BString| {
+        let mut roots = roots.iter();
+        roots.any(|root| mapping::strip(path.as_ref(), root.as_ref()).is_some())
+    };
+    let exists = |folder: &BString| {
+        let mut files = tree.iter();
+        files.any(|file| mapping::strip(file.path.as_ref(), folder.as_ref()).is_some())
+    };
+    let mut found: Vec<Mapping> = Vec::new();
+    for pair in folders {
+        let path = BString::from([b"/", pair.running.as_slice()].concat());
+        // of two that a running folder was in the history, the first has most files
+        let is_known = found.iter().any(|other| other.running == path);
+        if !is_known && is_below_a_root(&path) && exists(&pair.repository) {
+            found.push(Mapping {
+                running: path,
+                repository: pair.repository.clone(),
+                how: How::History,
+            });
+        }
+    }
+    found
 }
 
 /// No running file is known to the reference.

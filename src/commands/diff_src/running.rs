@@ -9,7 +9,7 @@ use crate::{
     evidence::{
         comparison::{RunningFile, Version},
         mapping,
-        roots::{Root, system},
+        roots::Root,
     },
     object::{FileMode, HashKind, ObjectId},
     protocol::message::{Cause, Entry, Failure, FileKind, Request, Skip, TreeRecord, WalkRequest},
@@ -63,21 +63,13 @@ pub(super) async fn walk(
     late: i64,
     progress: &Progress,
 ) -> Result<RunningTree, CommandError> {
-    let leave_out_paths = if roots
-        .iter()
-        .any(|root| root.path == "/" && !root.is_asked())
-    {
-        system::left_out_of_slash()
-    } else {
-        Vec::new()
-    };
     let request = Request::Walk(WalkRequest {
         process: target.process().id,
         roots: roots.iter().map(|root| root.path.clone()).collect(),
         hash: Some(hash),
         hash_limit,
         leave_out: vec![GIT_FOLDER.into()],
-        leave_out_paths,
+        leave_out_paths: crate::commands::running::left_out(roots),
     });
     let mut tree = RunningTree {
         roots: roots

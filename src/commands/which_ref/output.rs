@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{
     origin::Checked,
     search::{Described, Found},
+    without_slash,
 };
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
@@ -192,6 +193,11 @@ impl<'a> Report<'a> {
             "no commit fits: {files}, {} commits of {} refs searched",
             self.found.fit.searched, self.found.refs.0
         );
+        if self.is_compiled() {
+            text.push_str(
+                "  only compiled code runs, so nothing but what it says of itself tells its commit\n",
+            );
+        }
         if let Some(weak) = self.found.answers.first() {
             let _ = writeln!(
                 text,
@@ -199,6 +205,18 @@ impl<'a> Report<'a> {
                 counted(weak.tree.equal() as u64, "file")
             );
         }
+    }
+
+    /// Whether all that runs is what a compiler has made: the program itself, classes and archives of them.
+    fn is_compiled(&self) -> bool {
+        let program = self.target.process().executable.known();
+        let program = program.map(without_slash);
+        let is_compiled = |path: &BString| {
+            let ends: [&[u8]; 4] = [b".class", b".jar", b".war", b".so"];
+            ends.iter().any(|end| path.ends_with(end)) || program.as_ref() == Some(path)
+        };
+        let running = &self.found.running;
+        !running.is_empty() && running.iter().all(|file| is_compiled(&file.path))
     }
 
     fn details(&self, text: &mut String) {

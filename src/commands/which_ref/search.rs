@@ -270,6 +270,18 @@ impl Describing<'_> {
     }
 }
 
+impl Found {
+    /// Which running folder is which folder of the repository; none when no commit fits.
+    pub(in crate::commands) fn folders(&self) -> Vec<FolderPair> {
+        let fits = self.answers.first().is_some_and(|best| best.is_evidence);
+        if fits {
+            self.fit.mappings().to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
 impl Described {
     /// Whether the files prefer neither.
     pub(super) fn is_as_good_as(&self, other: &Self) -> bool {

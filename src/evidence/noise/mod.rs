@@ -3,6 +3,7 @@
 //! What a path alone tells is decided here; what needs both contents (line endings, `$Id$`, LFS) in
 //! [`attributes`]. A tracked file whose content differs is never noise because of its name.
 
+pub mod atomic;
 pub mod attributes;
 pub mod ignored;
 pub mod left_out;

@@ -91,6 +91,18 @@ fn unescaped(field: &[u8]) -> BString {
     bytes.into()
 }
 
+/// Gives mounts that the table of the kernel does not name the names that the pod declares: a Secret lies in memory,
+/// and is a tmpfs like any other.
+pub fn named(mut mounts: Vec<Mount>, declared: &[Mount]) -> Vec<Mount> {
+    for mount in &mut mounts {
+        let mut same = declared.iter().filter(|other| other.point == mount.point);
+        if let (MountKind::Other { .. }, Some(declared)) = (&mount.kind, same.next()) {
+            mount.kind = declared.kind.clone();
+        }
+    }
+    mounts
+}
+
 /// The mounts that lie below a root, so that they hide a part of it. One that holds a whole root is where the code
 /// lies, and hides nothing.
 pub fn below(mounts: Vec<Mount>, roots: &[BString]) -> Vec<Mount> {
@@ -171,6 +183,24 @@ nonsense
         );
         assert_eq!(over("/app/main.py"), None);
         assert_eq!(over("/app/configuration"), None);
+    }
+
+    #[test]
+    fn what_lies_in_memory_has_the_name_that_the_pod_declares() {
+        let declared = |point: &str| Mount {
+            point: point.into(),
+            kind: MountKind::Volume {
+                plugin: "secret".into(),
+                name: "keys".into(),
+            },
+        };
+        let mounts = named(
+            parse(TABLE),
+            &[declared("/app/se cret"), declared("/app/config")],
+        );
+        let names: Vec<String> = mounts.iter().map(ToString::to_string).collect();
+        assert_eq!(names[2], "secret `keys` is mounted at `/app/se cret`");
+        assert_eq!(names[1], "configmap `settings` is mounted at `/app/config`");
     }
 
     #[test]

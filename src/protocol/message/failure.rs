@@ -174,6 +174,8 @@ impl Capabilities {
     pub const SETUID: Self = Self(1 << 7);
     /// `CAP_SYS_CHROOT`
     pub const SYS_CHROOT: Self = Self(1 << 18);
+    /// `CAP_SYS_ADMIN`
+    pub const SYS_ADMIN: Self = Self(1 << 21);
     /// `CAP_SYS_PTRACE`
     pub const SYS_PTRACE: Self = Self(1 << 19);
 

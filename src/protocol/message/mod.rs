@@ -10,6 +10,7 @@ mod agent;
 mod container;
 mod failure;
 mod file;
+mod probe;
 mod process;
 mod run;
 mod socket;
@@ -22,6 +23,12 @@ pub use agent::{Agent, IdRange, Seccomp};
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use probe::{
+    Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
+    Exchange, HostsLine, HttpBody, HttpHead, HttpRequest, Icmp, Libc, LibcKind, LookupRequest,
+    Network, Phase, ProbeRecord, Resolution, ResolverSetup, Route, SearchRule, Source, TcpRequest,
+    TlsSession, TrustStore, Trusted, Via,
+};
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
 pub use socket::{Address, Protocol, Socket, SocketState};
@@ -78,6 +85,12 @@ pub enum Request {
     /// A command beside a process. Head: [`RunHead`]; data and error data: what it writes; trailer: [`RunEnd`].
     /// Meanwhile the client sends input, sizes and signals on the same stream.
     Run(RunRequest),
+    /// A connection from where the process stands. Data: `Vec<ProbeRecord>`.
+    Tcp(TcpRequest),
+    /// A name, looked up as the process would. Data: `Vec<ProbeRecord>`.
+    Lookup(LookupRequest),
+    /// One request over HTTP. Data: `Vec<ProbeRecord>`.
+    Http(Box<HttpRequest>),
 }
 
 impl Request {
@@ -96,6 +109,9 @@ impl Request {
             Self::Agent => "tell who the agent is",
             Self::ReadRange { .. } => "read a part of a file",
             Self::Run(_) => "run a command",
+            Self::Tcp(_) => "connect",
+            Self::Lookup(_) => "look up a name",
+            Self::Http(_) => "send an HTTP request",
         }
     }
 }
@@ -284,6 +300,137 @@ mod tests {
         for (number, signal) in (0..).zip(RunSignal::ALL) {
             golden(signal, &[number]);
         }
+    }
+
+    #[test]
+    fn requests_of_probes_have_these_bytes() {
+        golden(
+            Request::Tcp(TcpRequest {
+                process: PROCESS,
+                host: "h".into(),
+                port: 80,
+                connect_limit: 2,
+                send: "s".into(),
+                expect: Some("e".into()),
+                wait: 3,
+            }),
+            &[11, 172, 2, 5, 1, b'h', 80, 2, 1, b's', 1, 1, b'e', 3],
+        );
+        golden(
+            Request::Lookup(LookupRequest {
+                process: PROCESS,
+                name: "n".into(),
+                kinds: vec![1],
+                servers: vec![([1, 2, 3, 4], 53).into()],
+                each_server: true,
+                exact: false,
+                tcp: true,
+                edns: false,
+                libc: Some(LibcKind::Musl),
+                timeout: None,
+            }),
+            &[
+                12, 172, 2, 5, 1, b'n', 1, 1, 1, 0, 1, 2, 3, 4, 53, 1, 0, 1, 0, 1, 1, 0,
+            ],
+        );
+        golden(
+            Request::Http(Box::new(HttpRequest {
+                process: PROCESS,
+                tls: true,
+                host: "h".into(),
+                port: 80,
+                addresses: vec![[1, 2, 3, 4].into()],
+                server_name: "n".into(),
+                method: "m".into(),
+                path: "/".into(),
+                fields: vec![("a".into(), "b".into())],
+                body: "x".into(),
+                insecure: false,
+                authorities: None,
+                connect_limit: 1,
+                idle_limit: 2,
+                total_limit: Some(3),
+            })),
+            &[
+                13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1,
+                b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3,
+            ],
+        );
+    }
+
+    #[test]
+    fn records_of_probes_keep_their_numbers() {
+        let resolution = Resolution {
+            at: 1,
+            took: 2,
+            addresses: Vec::new(),
+            error: None,
+            name: None,
+        };
+        golden(ProbeRecord::Network(Network::Entered), &[0, 1]);
+        let line = HostsLine {
+            line: 1,
+            address: [1, 2, 3, 4].into(),
+            names: vec!["n".into()],
+        };
+        golden(ProbeRecord::Hosts(line), &[2, 1, 0, 1, 2, 3, 4, 1, 1, b'n']);
+        golden(
+            ProbeRecord::Query(Box::new(DnsQuery {
+                at: 1,
+                took: 2,
+                server: ([1, 2, 3, 4], 53).into(),
+                via: Via::Tcp,
+                name: "n".to_owned(),
+                rule: SearchRule::Suffix("s".into()),
+                kind: 28,
+                attempt: 1,
+                outcome: DnsOutcome::TimedOut,
+            })),
+            &[3, 1, 2, 0, 1, 2, 3, 4, 53, 1, 1, b'n', 1, 1, b's', 28, 1, 1],
+        );
+        golden(ProbeRecord::Resolved(resolution), &[4, 1, 2, 0, 0, 0]);
+        golden(
+            ProbeRecord::Connection(Box::new(Connection {
+                at: 1,
+                took: 2,
+                address: ([1, 2, 3, 4], 80).into(),
+                source: None,
+                route: Reading::Known(Route::default()),
+                outcome: ConnectOutcome::Failed {
+                    errno: 5,
+                    icmp: Some(Icmp {
+                        from: None,
+                        is_v6: false,
+                        kind: 3,
+                        code: 1,
+                    }),
+                },
+            })),
+            &[
+                5, 1, 2, 0, 1, 2, 3, 4, 80, 0, 0, 0, 0, 0, 0, 0, 1, 10, 1, 0, 0, 3, 1,
+            ],
+        );
+        let waiting = ProbeRecord::Waiting {
+            at: 1,
+            phase: Phase::Body,
+        };
+        golden(waiting, &[6, 1, 5]);
+        golden(ProbeRecord::Body("b".into()), &[10, 1, b'b']);
+        golden(
+            ProbeRecord::BodyEnd(Box::new(BodyEnd {
+                at: 1,
+                phase: Phase::Head,
+                sent: 2,
+                acknowledged: 3,
+                received: 4,
+                body: 5,
+                ending: Ending::TimedOut {
+                    after: 6,
+                    phase: Phase::Head,
+                },
+            })),
+            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4],
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::{
     api::core::v1::{
         ConfigMap, Container, EnvFromSource, EnvVar as ApiEnvVar, EnvVarSource, Pod, Secret,
-        Service as ApiService,
+        Service as ApiService, Volume,
     },
     apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
 };
@@ -16,9 +16,12 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value as Json;
 
 use super::Cluster;
-use crate::evidence::provenance::{
-    Cluster as Declared, ContainerSpec, EnvFrom, EnvVar, Keyring, Lookup, Object, ObjectKind,
-    ObjectRef, Port, Service, Value, ValueFrom,
+use crate::evidence::{
+    noise::mounts::{Mount, MountKind},
+    provenance::{
+        Cluster as Declared, ContainerSpec, EnvFrom, EnvVar, Keyring, Lookup, Object, ObjectKind,
+        ObjectRef, Port, Service, Value, ValueFrom,
+    },
 };
 
 /// Reads what the container's spec refers to. What may not be read does not fail it.
@@ -57,6 +60,54 @@ pub fn container_spec(pod: &Pod, container: &str) -> Option<ContainerSpec> {
             .collect(),
         injected: injected(pod, found),
     })
+}
+
+/// The volumes of a container, with their plugins as the kubelet names them.
+pub fn volumes(pod: &Pod, container: &str) -> Vec<Mount> {
+    let Some(spec) = pod.spec.as_ref() else {
+        return Vec::new();
+    };
+    let init = spec.init_containers.iter().flatten();
+    let mut all = spec.containers.iter().chain(init);
+    let found = all.find(|one| one.name == container);
+    let mounts = found.and_then(|one| one.volume_mounts.as_ref());
+    let plugin = |name: &str| {
+        let mut volumes = spec.volumes.iter().flatten();
+        let volume = volumes.find(|volume| volume.name == name)?;
+        Some(match volume {
+            Volume {
+                secret: Some(_), ..
+            } => "secret",
+            Volume {
+                config_map: Some(_),
+                ..
+            } => "configmap",
+            Volume {
+                projected: Some(_), ..
+            } => "projected",
+            Volume {
+                downward_api: Some(_),
+                ..
+            } => "downward-api",
+            Volume {
+                empty_dir: Some(_), ..
+            } => "empty-dir",
+            _ => "volume",
+        })
+    };
+    mounts
+        .into_iter()
+        .flatten()
+        .filter_map(|mount| {
+            Some(Mount {
+                point: mount.mount_path.trim_end_matches('/').into(),
+                kind: MountKind::Volume {
+                    plugin: plugin(&mount.name)?.into(),
+                    name: mount.name.clone().into(),
+                },
+            })
+        })
+        .collect()
 }
 
 /// When a container was started, in milliseconds since 1970.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::{ContainerStatus, EphemeralContainer, Pod};
 use kube::{
     Api, ResourceExt as _,
@@ -36,6 +36,8 @@ use crate::{
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
 /// Between two attempts to run something in a container that is not there yet, at first.
 const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
+/// Attempts under way at once.
+const LANES: usize = 3;
 /// The same when it takes long. Every attempt is two TLS handshakes for the cluster, and sixteen pods may wait at once.
 const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
@@ -312,10 +314,20 @@ async fn attempts(
 ) -> Result<Session, PodError> {
     let mut path = AGENT_PATH.to_owned();
     let started = Instant::now();
+    // One attempt takes longer than the pause between two, so several are under way. Should two come through, the one
+    // that is dropped ends with its connection.
+    let mut under_way = FuturesUnordered::from_iter([attempt(cluster, pod, name, path.clone())]);
     loop {
-        match attempt(cluster, pod, name, &path).await {
+        let outcome = tokio::select! {
+            Some(outcome) = under_way.next() => outcome,
+            () = sleep(pause(started.elapsed())), if under_way.len() < LANES => {
+                under_way.push(attempt(cluster, pod, name, path.clone()));
+                continue;
+            }
+        };
+        match outcome {
             Ok(session) => return Ok(session),
-            Err(Attempt::Early) => sleep(pause(started.elapsed())).await,
+            Err(Attempt::Early) => {}
             Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
                 return Err(PodError::NoAgent {
                     image: wanted.image.to_owned(),
@@ -324,7 +336,9 @@ async fn attempts(
             }
             Err(Attempt::NoAgent(message)) => {
                 tracing::info!(message, "the image has no agent of this build");
+                under_way.clear();
                 path = push::provide(cluster, pod, name, wanted.image).await?;
+                under_way.push(attempt(cluster, pod, name, path.clone()));
             }
             Err(Attempt::Failed(error)) => return Err(error),
         }
@@ -344,8 +358,13 @@ enum Attempt {
     Failed(PodError),
 }
 
-async fn attempt(cluster: &Cluster, pod: &str, name: &str, path: &str) -> Result<Session, Attempt> {
-    let command = [path, "serve"];
+async fn attempt(
+    cluster: &Cluster,
+    pod: &str,
+    name: &str,
+    path: String,
+) -> Result<Session, Attempt> {
+    let command = [path.as_str(), "serve"];
     let starting = exec(&cluster.client, &cluster.namespace, pod, name, &command);
     let program = match timeout(ATTEMPT_LIMIT, starting).await {
         Err(_) => return Err(Attempt::Early),

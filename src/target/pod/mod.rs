@@ -41,6 +41,7 @@ use crate::{
     evidence::{
         choice::{self, Choice},
         container as evidence,
+        noise::mounts::Mount,
     },
     protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
     session::{RequestError, Session, SessionError},
@@ -118,6 +119,8 @@ pub struct Place {
     pub refused: Vec<(Rung, String)>,
     /// The image that was wanted and could not be had, and why, when another one had to do.
     pub missing_image: Option<(String, String)>,
+    /// The volumes of the container, where it sees them. The kernel does not name those that lie in memory.
+    pub volumes: Vec<Mount>,
 }
 
 /// An agent beside a container, and what it sees of it.
@@ -352,6 +355,7 @@ impl PodFound {
             reused,
             refused: Vec::new(),
             missing_image: None,
+            volumes: declared::volumes(&self.pod, &self.found.name),
         }
     }
 }

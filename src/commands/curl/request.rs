@@ -1,0 +1,244 @@
+//! From arguments to a request.
+
+use std::io::Read as _;
+
+use bstr::BString;
+use url::Url;
+
+use super::{args::CurlArgs, url as place};
+use crate::{
+    cli::error::CommandError,
+    commands::tcp::milliseconds,
+    protocol::message::{HttpRequest, ProcessId},
+};
+
+/// A request travels to the agent in one frame.
+const BODY_LIMIT: usize = 200 * 1024;
+
+/// What stays the same from one redirection to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) method: String,
+    pub(super) body: Option<Vec<u8>>,
+    given: Vec<(String, Option<String>)>,
+    authorities: Option<Vec<u8>>,
+}
+
+impl Plan {
+    pub(super) fn new(args: &CurlArgs) -> Result<Self, CommandError> {
+        let body = body(args)?;
+        let method = match (&args.request, args.head, &body) {
+            (Some(method), _, _) => method.clone(),
+            (None, true, _) => "HEAD".to_owned(),
+            (None, false, Some(_)) => "POST".to_owned(),
+            (None, false, None) => "GET".to_owned(),
+        };
+        if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(CommandError::usage(format!("`{method}` is no method")));
+        }
+        let given = args
+            .header
+            .iter()
+            .map(|text| field(text))
+            .collect::<Result<_, _>>()?;
+        let authorities = args
+            .cacert
+            .as_ref()
+            .map(|path| {
+                std::fs::read(path).map_err(|error| {
+                    CommandError::usage(format!("cannot read `{}`: {error}", path.display()))
+                })
+            })
+            .transpose()?;
+        Ok(Self {
+            method,
+            body,
+            given,
+            authorities,
+        })
+    }
+
+    /// The request to one URL.
+    pub(super) fn request(&self, args: &CurlArgs, url: &Url, process: ProcessId) -> HttpRequest {
+        let (host, port, shown) = place::authority(url);
+        let (mut to_host, mut to_port) = (host.clone(), port);
+        let other = args.connect_to.iter().find(|one| {
+            one.host.as_ref().is_none_or(|wanted| *wanted == host)
+                && one.port.is_none_or(|wanted| wanted == port)
+        });
+        if let Some(other) = other {
+            to_host = other.to_host.clone().unwrap_or(to_host);
+            to_port = other.to_port.unwrap_or(to_port);
+        }
+        let addresses = args
+            .resolve
+            .iter()
+            .filter(|one| one.host == to_host && one.port == to_port)
+            .map(|one| one.address)
+            .collect();
+        HttpRequest {
+            process,
+            tls: url.scheme() == "https",
+            host: to_host.into(),
+            port: to_port,
+            addresses,
+            server_name: host.into(),
+            method: self.method.as_str().into(),
+            path: place::path(url).into(),
+            fields: self.fields(&shown),
+            body: self.body.clone().unwrap_or_default().into(),
+            insecure: args.insecure,
+            authorities: self.authorities.clone().map(BString::from),
+            connect_limit: milliseconds(args.connect_timeout),
+            idle_limit: milliseconds(args.idle_timeout),
+            total_limit: args.max_time.map(milliseconds),
+        }
+    }
+
+    /// Ours where the user gave none of that name, then the user's.
+    fn fields(&self, host: &str) -> Vec<(BString, BString)> {
+        let mut ours = vec![
+            ("Host", host.to_owned()),
+            (
+                "User-Agent",
+                concat!("kdbg/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ),
+            ("Accept", "*/*".to_owned()),
+            ("Connection", "close".to_owned()),
+        ];
+        if let Some(body) = &self.body {
+            let form = "application/x-www-form-urlencoded".to_owned();
+            ours.push(("Content-Type", form));
+            ours.push(("Content-Length", body.len().to_string()));
+        }
+        ours.retain(|(name, _)| {
+            !self
+                .given
+                .iter()
+                .any(|(given, _)| given.eq_ignore_ascii_case(name))
+        });
+        let ours = ours
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let given = self.given.iter().filter_map(|(name, value)| {
+            Some((name.as_str().into(), value.as_ref()?.as_str().into()))
+        });
+        ours.chain(given).collect()
+    }
+
+    /// What curl makes of a request that is redirected: POST becomes GET, except where the status forbids it; credentials
+    /// stay with their host.
+    pub(super) fn redirect(&mut self, status: u16, same_host: bool) {
+        let becomes_get = match status {
+            301 | 302 => self.method == "POST",
+            303 => self.method != "HEAD",
+            _ => false,
+        };
+        if becomes_get {
+            "GET".clone_into(&mut self.method);
+            self.body = None;
+        }
+        if !same_host {
+            self.given.retain(|(name, _)| {
+                !["authorization", "cookie", "host"].contains(&name.to_ascii_lowercase().as_str())
+            });
+        }
+    }
+}
+
+/// `Name: value`, `Name:` for none, `Name;` for an empty one.
+fn field(text: &str) -> Result<(String, Option<String>), CommandError> {
+    let bad = || {
+        CommandError::usage(format!("`{}` is no field of a head", text.escape_debug()))
+            .hint("write it as `Name: value`")
+    };
+    let (name, value) = match text.split_once(':') {
+        Some((name, value)) => (name, value.trim()),
+        None => (text.strip_suffix(';').ok_or_else(bad)?, ""),
+    };
+    let is_token = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    // A line end in a value would be another field.
+    if !is_token || value.contains(['\r', '\n', '\0']) {
+        return Err(bad());
+    }
+    let is_left_out = value.is_empty() && text.contains(':');
+    Ok((name.to_owned(), (!is_left_out).then(|| value.to_owned())))
+}
+
+fn body(args: &CurlArgs) -> Result<Option<Vec<u8>>, CommandError> {
+    let mut parts = Vec::new();
+    for (text, is_binary) in args
+        .data
+        .iter()
+        .map(|text| (text, false))
+        .chain(args.data_binary.iter().map(|text| (text, true)))
+    {
+        let mut bytes = match text.strip_prefix('@') {
+            None => text.clone().into_bytes(),
+            Some("-") => read(&mut std::io::stdin(), "standard input")?,
+            Some(path) => {
+                let mut file = std::fs::File::open(path).map_err(|error| {
+                    CommandError::usage(format!("cannot read `{path}`: {error}"))
+                })?;
+                read(&mut file, path)?
+            }
+        };
+        if !is_binary && text.starts_with('@') {
+            bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
+        }
+        parts.push(bytes);
+    }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let body = parts.join(&b'&');
+    if body.len() > BODY_LIMIT {
+        return Err(CommandError::usage(format!(
+            "the body has {} bytes, and kdbg sends at most {BODY_LIMIT}",
+            body.len()
+        )));
+    }
+    Ok(Some(body))
+}
+
+fn read(from: &mut dyn std::io::Read, name: &str) -> Result<Vec<u8>, CommandError> {
+    let mut bytes = Vec::new();
+    from.take(BODY_LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CommandError::usage(format!("cannot read `{name}`: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_given_left_out_or_empty() {
+        let parsed = |text| field(text).unwrap();
+        assert_eq!(parsed("A: b:c"), ("A".to_owned(), Some("b:c".to_owned())));
+        assert_eq!(parsed("Accept:"), ("Accept".to_owned(), None));
+        assert_eq!(parsed("X-A;"), ("X-A".to_owned(), Some(String::new())));
+        for text in ["A", "A b: c", ": x", "A: b\r\nC: d"] {
+            assert!(field(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirected_post_becomes_get_and_credentials_stay() {
+        let mut plan = Plan {
+            method: "POST".to_owned(),
+            body: Some(b"x".to_vec()),
+            given: vec![("Authorization".to_owned(), Some("b".to_owned()))],
+            authorities: None,
+        };
+        plan.redirect(307, true);
+        assert_eq!((plan.method.as_str(), plan.given.len()), ("POST", 1));
+        plan.redirect(302, false);
+        assert_eq!((plan.method.as_str(), plan.given.len()), ("GET", 0));
+        assert_eq!(plan.body, None);
+    }
+}

@@ -1,0 +1,456 @@
+//! What a request met, in words and as JSON.
+
+use bstr::ByteSlice as _;
+use serde::Serialize;
+use url::Url;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+
+use super::{super::probe::Told, CurlArgs};
+use crate::{
+    cli::{exit::ExitStatus, printer::Printer},
+    commands::probe::Report,
+    evidence::reach,
+    protocol::message::{
+        BodyEnd, ConnectOutcome, Connection, Ending, HttpHead, Phase, TlsSession, TrustStore,
+        Trusted,
+    },
+    render::{JsonBytes, safe},
+    target::Target,
+};
+
+/// A certificate that ends sooner is worth a warning.
+const SOON: i64 = 14 * 86_400;
+
+/// All that one request met.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) told: Told,
+    pub(super) tls: Option<TlsSession>,
+    pub(super) heads: Vec<HttpHead>,
+    pub(super) end: Option<BodyEnd>,
+    /// The body, when it is shown in JSON.
+    pub(super) body: Vec<u8>,
+}
+
+impl Seen {
+    fn head(&self) -> Option<&HttpHead> {
+        self.heads.iter().rfind(|head| !head.interim)
+    }
+
+    pub(super) fn status(&self) -> Option<u16> {
+        self.head().map(|head| head.status)
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.head().is_some()
+            && self
+                .end
+                .as_ref()
+                .is_some_and(|end| end.ending == Ending::Done)
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        let connected = |one: &&Connection| matches!(one.outcome, ConnectOutcome::Connected { .. });
+        self.told.connections.iter().find(connected)
+    }
+
+    /// An answer, whatever its status, is 0; what stopped it decides otherwise.
+    pub(super) fn exit_status(&self, args: &CurlArgs) -> ExitStatus {
+        let failure = match (&self.end, &self.tls) {
+            (Some(end), _) => Some(&end.ending),
+            (None, Some(tls)) => tls.failure.as_ref(),
+            (None, None) => return ExitStatus::Unreachable,
+        };
+        match failure {
+            None | Some(Ending::Done) => {
+                let is_error = self.status().is_some_and(|status| status >= 400);
+                ExitStatus::of_comparison(args.fail && is_error, true)
+            }
+            Some(Ending::TimedOut { .. }) => ExitStatus::Incomplete,
+            Some(Ending::Refused(_)) => ExitStatus::Unreachable,
+            Some(Ending::Closed | Ending::Failed { .. } | Ending::Garbled(_)) => ExitStatus::Broken,
+        }
+    }
+
+    /// How far it got, when it did not get to its end.
+    fn stuck(&self) -> Option<String> {
+        if let Some(error) = self.told.lookup_error() {
+            return Some(format!("the name has no address: {error}"));
+        }
+        let Some(end) = &self.end else {
+            let failure = self.tls.as_ref()?.failure.as_ref()?;
+            return Some(format!("connected, {}", handshake(failure)));
+        };
+        if end.ending == Ending::Done {
+            return None;
+        }
+        let mut text = String::from("connected");
+        if self.tls.is_some() {
+            text += ", TLS is up";
+        }
+        text += &reach::sent(end.sent, end.acknowledged);
+        let came = match (end.phase, end.received, end.body) {
+            (Phase::Body, _, 0) => "the head came, and no byte of the body".to_owned(),
+            (Phase::Body, _, body) => {
+                format!("the head and {} of the body came", reach::bytes(body))
+            }
+            (_, 0, _) => "no byte".to_owned(),
+            (_, received, _) => format!("{} and no whole head", reach::bytes(received)),
+        };
+        text += &match &end.ending {
+            Ending::TimedOut {
+                after,
+                phase: Phase::Send,
+            } => format!(
+                ", the other side takes no more for {}: it does not read",
+                reach::limit(*after)
+            ),
+            Ending::TimedOut { after, .. } => format!(", {came} in {}", reach::limit(*after)),
+            Ending::Closed => format!(", {came}, then the other side closed"),
+            Ending::Failed { errno } => format!(", {came}, then {}", reach::broken(*errno)),
+            Ending::Garbled(why) | Ending::Refused(why) => format!(", then garbage: {why}"),
+            Ending::Done => String::new(),
+        };
+        Some(text)
+    }
+}
+
+fn handshake(failure: &Ending) -> String {
+    match failure {
+        Ending::TimedOut { after, .. } => {
+            format!(
+                "the TLS handshake got no further for {}",
+                reach::limit(*after)
+            )
+        }
+        Ending::Closed => "the other side closed during the TLS handshake".to_owned(),
+        Ending::Failed { errno } => {
+            format!("the TLS handshake ended with {}", reach::broken(*errno))
+        }
+        Ending::Refused(why) | Ending::Garbled(why) => format!("the TLS handshake failed: {why}"),
+        Ending::Done => "the TLS handshake failed".to_owned(),
+    }
+}
+
+/// What is said while it waits.
+pub(super) fn waiting(at: u64, phase: Phase) -> String {
+    let what = match phase {
+        Phase::Lookup => "looking the name up",
+        Phase::Connect => "connecting",
+        Phase::Tls => "connected, shaking hands over TLS",
+        Phase::Send => "connected, sending",
+        Phase::Head => "connected, sent, waiting for the first byte",
+        Phase::Body => "waiting for more of the body",
+    };
+    format!("{what}, {} so far", reach::time(at))
+}
+
+/// The phases, and what is wrong.
+pub(super) fn say(seen: &Seen, printer: &Printer) {
+    for connection in &seen.told.connections {
+        if !matches!(connection.outcome, ConnectOutcome::Connected { .. }) {
+            let line = format!("{}: {}", connection.address, reach::connection(connection));
+            printer.warning(&line);
+        }
+    }
+    if let Some(tls) = &seen.tls {
+        say_tls(tls, printer);
+    }
+    printer.note(&phases(seen));
+    if let Some(stuck) = seen.stuck() {
+        printer.warning(&safe(stuck.as_bytes()));
+    }
+}
+
+fn phases(seen: &Seen) -> String {
+    let mut parts = Vec::new();
+    if let Some(resolution) = seen.told.resolutions.last() {
+        let count = seen.told.queries.len();
+        let took = reach::time(resolution.took);
+        let plural = if count == 1 { "y" } else { "ies" };
+        parts.push(format!("name {took} ({count} quer{plural})"));
+    }
+    if let Some(connection) = seen.connection() {
+        let took = reach::time(connection.took);
+        parts.push(format!("connect {took} to {}", connection.address));
+    }
+    if let Some(tls) = &seen.tls {
+        parts.push(format!("TLS {}", reach::time(tls.took)));
+    }
+    if let (Some(head), Some(end)) = (seen.head(), &seen.end) {
+        parts.push(format!("sent {}", reach::bytes(end.sent)));
+        parts.push(format!(
+            "first byte {}",
+            reach::time(head.first_byte.saturating_sub(head.sent_at))
+        ));
+        parts.push(format!(
+            "body {} ({})",
+            reach::time(end.at.saturating_sub(head.at)),
+            reach::bytes(end.body)
+        ));
+        parts.push(format!("status {}", head.status));
+    }
+    if parts.is_empty() {
+        "nothing was reached".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+fn say_tls(tls: &TlsSession, printer: &Printer) {
+    if let Trusted::By { store, refused_by } = &tls.trusted {
+        for (other, why) in refused_by {
+            printer.warning(&format!(
+                "{} does not trust the server ({why}); {} does",
+                store_name(other),
+                store_name(store)
+            ));
+        }
+    }
+    if let Trusted::Refused(reasons) = &tls.trusted {
+        for (store, why) in reasons {
+            printer.warning(&format!(
+                "{} does not trust the server: {why}",
+                store_name(store)
+            ));
+        }
+    }
+    for certificate in tls.chain.iter().filter_map(|der| Certificate::read(der)) {
+        let left = certificate.expires - jiff::Timestamp::now().as_second();
+        let line = format!(
+            "certificate `{}` of `{}` expires on {}",
+            certificate.subject,
+            certificate.issuer,
+            certificate.expiry()
+        );
+        if left < SOON {
+            printer.warning(&line);
+        } else {
+            printer.note(&line);
+        }
+    }
+}
+
+fn store_name(store: &TrustStore) -> String {
+    match store {
+        TrustStore::Given => "the given file".to_owned(),
+        TrustStore::Target { path, count } => {
+            format!("the target's bundle {} ({count} certificates)", safe(path))
+        }
+        TrustStore::Ours => "kdbg's own bundle (Mozilla's)".to_owned(),
+    }
+}
+
+/// What people ask of a certificate.
+struct Certificate {
+    subject: String,
+    issuer: String,
+    /// Seconds since 1970.
+    expires: i64,
+    begins: i64,
+}
+
+impl Certificate {
+    fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        Some(Self {
+            subject: safe(certificate.subject().to_string().as_bytes()),
+            issuer: safe(certificate.issuer().to_string().as_bytes()),
+            expires: certificate.validity().not_after.timestamp(),
+            begins: certificate.validity().not_before.timestamp(),
+        })
+    }
+
+    fn expiry(&self) -> String {
+        moment(self.expires)
+    }
+}
+
+fn moment(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| "an unknown day".to_owned(), |time| time.to_string())
+}
+
+/// Fills in what curl's `-w` knows.
+pub(super) fn write_out(format: &str, seen: &Seen) -> String {
+    let connection = seen.connection();
+    #[expect(clippy::cast_precision_loss, reason = "six digits are shown")]
+    let seconds =
+        |microseconds: Option<u64>| format!("{:.6}", microseconds.unwrap_or_default() as f64 / 1e6);
+    let values = [
+        (
+            "http_code",
+            format!("{:03}", seen.status().unwrap_or_default()),
+        ),
+        ("time_total", seconds(seen.end.as_ref().map(|end| end.at))),
+        (
+            "time_namelookup",
+            seconds(seen.told.resolutions.last().map(|one| one.at + one.took)),
+        ),
+        (
+            "time_connect",
+            seconds(connection.map(|one| one.at + one.took)),
+        ),
+        (
+            "time_appconnect",
+            seconds(seen.tls.as_ref().map(|tls| tls.at + tls.took)),
+        ),
+        (
+            "time_starttransfer",
+            seconds(seen.head().map(|head| head.first_byte)),
+        ),
+        (
+            "size_download",
+            seen.end.as_ref().map_or(0, |end| end.body).to_string(),
+        ),
+        (
+            "remote_ip",
+            connection.map_or_else(String::new, |one| one.address.ip().to_string()),
+        ),
+        (
+            "remote_port",
+            connection.map_or_else(String::new, |one| one.address.port().to_string()),
+        ),
+        (
+            "local_ip",
+            connection
+                .and_then(|one| one.source)
+                .map_or_else(String::new, |source| source.ip().to_string()),
+        ),
+    ];
+    let mut text = format.replace("\\n", "\n").replace("\\t", "\t");
+    for (name, value) in values {
+        text = text.replace(&format!("%{{{name}}}"), &value);
+    }
+    text
+}
+
+/// What a request met, as JSON.
+#[derive(Serialize)]
+pub(super) struct HttpReport<'a> {
+    #[serde(flatten)]
+    probe: Report<'a>,
+    url: &'a str,
+    tls: Option<TlsRow>,
+    response: Option<ResponseRow<'a>>,
+    end: Option<EndRow>,
+    stuck: Option<String>,
+    body: Option<JsonBytes<'a>>,
+    body_cut: bool,
+}
+
+#[derive(Serialize)]
+struct TlsRow {
+    at_us: u64,
+    took_us: u64,
+    version: Option<String>,
+    cipher: Option<String>,
+    trusted_by: Option<String>,
+    refused_by: Vec<RefusalRow>,
+    chain: Vec<CertificateRow>,
+    failure: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RefusalRow {
+    store: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct CertificateRow {
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+}
+
+#[derive(Serialize)]
+struct ResponseRow<'a> {
+    version: String,
+    status: u16,
+    reason: JsonBytes<'a>,
+    fields: Vec<(JsonBytes<'a>, JsonBytes<'a>)>,
+    sent_at_us: u64,
+    first_byte_us: u64,
+    head_us: u64,
+}
+
+#[derive(Serialize)]
+struct EndRow {
+    at_us: u64,
+    sent: u64,
+    acknowledged: u64,
+    received: u64,
+    body_bytes: u64,
+    whole: bool,
+}
+
+/// Puts it together.
+pub(super) fn report<'a>(target: &'a Target, url: &'a Url, seen: &'a Seen) -> HttpReport<'a> {
+    let length = seen.end.as_ref().map_or(0, |end| end.body);
+    HttpReport {
+        probe: Report::new(target, &seen.told),
+        url: url.as_str(),
+        tls: seen.tls.as_ref().map(tls_row),
+        response: seen.head().map(|head| ResponseRow {
+            version: format!("HTTP/1.{}", head.minor_version),
+            status: head.status,
+            reason: JsonBytes(head.reason.as_bytes()),
+            fields: head
+                .fields
+                .iter()
+                .map(|(name, value)| (JsonBytes(name), JsonBytes(value)))
+                .collect(),
+            sent_at_us: head.sent_at,
+            first_byte_us: head.first_byte,
+            head_us: head.at,
+        }),
+        end: seen.end.as_ref().map(|end| EndRow {
+            at_us: end.at,
+            sent: end.sent,
+            acknowledged: end.acknowledged,
+            received: end.received,
+            body_bytes: end.body,
+            whole: end.ending == Ending::Done,
+        }),
+        stuck: seen.stuck(),
+        body: (!seen.body.is_empty()).then(|| JsonBytes(&seen.body)),
+        body_cut: !seen.body.is_empty() && (seen.body.len() as u64) < length,
+    }
+}
+
+fn tls_row(tls: &TlsSession) -> TlsRow {
+    let rows = |refused: &[(TrustStore, String)]| {
+        let row = |(store, reason): &(TrustStore, String)| RefusalRow {
+            store: store_name(store),
+            reason: reason.clone(),
+        };
+        refused.iter().map(row).collect()
+    };
+    let (trusted_by, refused_by) = match &tls.trusted {
+        Trusted::NotAsked => (None, Vec::new()),
+        Trusted::By { store, refused_by } => (Some(store_name(store)), rows(refused_by)),
+        Trusted::Refused(refused_by) => (None, rows(refused_by)),
+    };
+    TlsRow {
+        at_us: tls.at,
+        took_us: tls.took,
+        version: tls.version.clone(),
+        cipher: tls.cipher.clone(),
+        trusted_by,
+        refused_by,
+        chain: tls
+            .chain
+            .iter()
+            .filter_map(|der| Certificate::read(der))
+            .map(|certificate| CertificateRow {
+                not_before: moment(certificate.begins),
+                not_after: certificate.expiry(),
+                subject: certificate.subject,
+                issuer: certificate.issuer,
+            })
+            .collect(),
+        failure: tls.failure.as_ref().map(handshake),
+    }
+}

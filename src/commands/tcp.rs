@@ -1,0 +1,189 @@
+//! `kdbg tcp`: whether a port answers, from where the target stands.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::probe::{Report, Told};
+use crate::{
+    cli::{
+        args::{OutputFormat, TargetArgs, short_time},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
+    evidence::reach,
+    protocol::message::{Ending, Request, TcpRequest},
+    render::safe,
+};
+
+/// Arguments of `kdbg tcp`.
+#[derive(Args, Debug)]
+pub struct TcpArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Where to connect: `web:80`, `10.1.2.3:5432`, `[fd00::1]:80`
+    #[arg(value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// Send this once connected; `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH` are understood
+    #[arg(long, value_name = "TEXT", value_parser = unescape)]
+    send: Option<Text>,
+    /// This must come back
+    #[arg(long, value_name = "TEXT", value_parser = unescape)]
+    expect: Option<Text>,
+    /// How long to wait for a connection to each address
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = short_time)]
+    connect_timeout: Duration,
+    /// How long to wait for bytes once connected; without `--send` or `--expect`, only when it is given
+    #[arg(long, value_name = "TIME", value_parser = short_time)]
+    wait: Option<Duration>,
+    /// How to print it
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
+}
+
+/// Bytes that were typed as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Text(Vec<u8>);
+
+/// Runs `kdbg tcp`.
+pub async fn run(mut args: TcpArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    if let Some(word) = args.target.misplaced() {
+        args.address = Some(word.to_string_lossy().into_owned());
+    }
+    let typed = args.address.as_deref().unwrap_or_default();
+    let (host, port) = host_and_port(typed).ok_or_else(|| {
+        CommandError::usage(format!("`{typed}` is no host with a port"))
+            .hint("write it as `web:80`, `10.1.2.3:5432` or `[fd00::1]:80`")
+    })?;
+    let target = super::open(&args.target, printer).await?;
+    let talks = args.send.is_some() || args.expect.is_some();
+    let wait = args.wait.or(talks.then_some(Duration::from_secs(5)));
+    let request = TcpRequest {
+        process: target.process().id,
+        host: host.into(),
+        port,
+        connect_limit: milliseconds(args.connect_timeout),
+        send: args.send.map(|text| text.0).unwrap_or_default().into(),
+        expect: args.expect.map(|text| text.0.into()),
+        wait: wait.map_or(0, milliseconds),
+    };
+    let progress = printer.progress(format!("connecting to {}", safe(typed.as_bytes())));
+    let told = Told::collect(target.session.request(&Request::Tcp(request))?).await?;
+    drop(progress);
+    match args.output {
+        OutputFormat::Text => text(&told, printer)?,
+        OutputFormat::Json => printer.json(&Report::new(&target, &told))?,
+    }
+    target.close().await;
+    Ok(status(&told))
+}
+
+fn text(told: &Told, printer: &mut Printer) -> Result<(), CommandError> {
+    if told.setup.is_some() {
+        told.print_lookup(printer)?;
+    }
+    if let Some(error) = told.lookup_error() {
+        writeln!(printer.data(), "the name has no address: {error}")
+            .map_err(CommandError::output)?;
+    }
+    told.print_connections(printer)?;
+    if let Some(exchange) = &told.exchange {
+        let out = printer.data();
+        writeln!(out, "{}  {}", exchange.address, reach::exchange(exchange))
+            .map_err(CommandError::output)?;
+        if !exchange.beginning.is_empty() {
+            writeln!(out, "{}", safe(&exchange.beginning)).map_err(CommandError::output)?;
+        }
+    }
+    Ok(())
+}
+
+/// All that was asked for works, only a part of it does, or nothing can be reached.
+fn status(told: &Told) -> ExitStatus {
+    let connected = told.connected();
+    if connected == 0 {
+        return ExitStatus::Unreachable;
+    }
+    if let Some(exchange) = &told.exchange {
+        match (&exchange.ending, exchange.found) {
+            (_, Some(true)) => {}
+            (Ending::TimedOut { .. }, _) => return ExitStatus::Incomplete,
+            (Ending::Failed { .. }, _) => return ExitStatus::Broken,
+            (_, Some(false)) => return ExitStatus::Found,
+            _ => {}
+        }
+    }
+    if connected < told.connections.len() {
+        ExitStatus::Found
+    } else {
+        ExitStatus::Complete
+    }
+}
+
+/// Milliseconds of a time, as the protocol has them.
+pub(super) fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = match bracketed {
+        Some(host) => host,
+        // Without brackets nobody knows where an address ends.
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then_some((host, port))
+}
+
+fn unescape(text: &str) -> Result<Text, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            bytes.extend(character.encode_utf8(&mut [0; 4]).bytes());
+            continue;
+        }
+        match rest.next() {
+            Some('n') => bytes.push(b'\n'),
+            Some('r') => bytes.push(b'\r'),
+            Some('t') => bytes.push(b'\t'),
+            Some('0') => bytes.push(0),
+            Some('\\') => bytes.push(b'\\'),
+            Some('x') => {
+                let digits: String = rest.by_ref().take(2).collect();
+                let byte = u8::from_str_radix(&digits, 16)
+                    .map_err(|_| format!("`\\x{digits}` is no byte"))?;
+                bytes.push(byte);
+            }
+            other => return Err(format!("`\\{}` means nothing", other.unwrap_or(' '))),
+        }
+    }
+    Ok(Text(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_and_a_port_are_told_apart() {
+        assert_eq!(host_and_port("web:80"), Some(("web", 80)));
+        assert_eq!(host_and_port("[fd00::1]:80"), Some(("fd00::1", 80)));
+        for text in ["web", "web:", ":80", "fd00::1:80", "web:0", "web:70000", ""] {
+            assert_eq!(host_and_port(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_may_have_line_ends_and_bytes() {
+        assert_eq!(unescape(r"a\r\n\x00\\"), Ok(Text(b"a\r\n\0\\".to_vec())));
+        assert!(unescape(r"\q").is_err());
+        assert!(unescape(r"\xg").is_err());
+    }
+}

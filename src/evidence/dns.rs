@@ -1,0 +1,242 @@
+//! What the numbers and the names of DNS mean.
+
+/// Record types by their numbers (IANA), those that are met.
+const KINDS: [(u16, &str); 18] = [
+    (1, "A"),
+    (2, "NS"),
+    (5, "CNAME"),
+    (6, "SOA"),
+    (12, "PTR"),
+    (13, "HINFO"),
+    (15, "MX"),
+    (16, "TXT"),
+    (28, "AAAA"),
+    (33, "SRV"),
+    (35, "NAPTR"),
+    (39, "DNAME"),
+    (43, "DS"),
+    (48, "DNSKEY"),
+    (64, "SVCB"),
+    (65, "HTTPS"),
+    (255, "ANY"),
+    (257, "CAA"),
+];
+
+/// The name of a record type; `TYPE123` for others (RFC 3597).
+pub fn kind_name(kind: u16) -> String {
+    KINDS
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map_or_else(|| format!("TYPE{kind}"), |(_, name)| (*name).to_owned())
+}
+
+/// The number of a record type.
+pub fn kind_number(name: &str) -> Option<u16> {
+    let name = name.to_ascii_uppercase();
+    if let Some(number) = name.strip_prefix("TYPE") {
+        return number.parse().ok();
+    }
+    KINDS
+        .iter()
+        .find(|(_, known)| *known == name)
+        .map(|(number, _)| *number)
+}
+
+/// The name of a response code.
+pub fn rcode_name(rcode: u16) -> String {
+    match rcode {
+        0 => "NOERROR",
+        1 => "FORMERR",
+        2 => "SERVFAIL",
+        3 => "NXDOMAIN",
+        4 => "NOTIMP",
+        5 => "REFUSED",
+        9 => "NOTAUTH",
+        16 => "BADVERS",
+        other => return format!("RCODE{other}"),
+    }
+    .to_owned()
+}
+
+/// The name under which an address is looked up in reverse.
+pub fn reverse_name(address: std::net::IpAddr) -> String {
+    use std::fmt::Write as _;
+    match address {
+        std::net::IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+        }
+        std::net::IpAddr::V6(address) => {
+            let mut name = String::new();
+            for byte in address.octets().iter().rev() {
+                let _ = write!(name, "{:x}.{:x}.", byte & 15, byte >> 4);
+            }
+            name + "ip6.arpa."
+        }
+    }
+}
+
+/// What a name of a cluster stands for, told by its form (the DNS specification of Kubernetes).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterName {
+    /// `NAME.NAMESPACE.svc.DOMAIN`
+    Service {
+        /// The Service.
+        service: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// `_PORT._PROTOCOL.NAME.NAMESPACE.svc.DOMAIN`
+    Port {
+        /// The name of the port.
+        port: String,
+        /// `tcp`, `udp` or `sctp`.
+        protocol: String,
+        /// The Service.
+        service: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// `HOST.NAME.NAMESPACE.svc.DOMAIN`: one endpoint of a headless Service.
+    Endpoint {
+        /// Its host name, or its address with dashes.
+        host: String,
+        /// The Service.
+        service: String,
+        /// Its namespace.
+        namespace: String,
+    },
+    /// `10-1-2-3.NAMESPACE.pod.DOMAIN`: whatever address is written there, pod or not.
+    Pod {
+        /// The address with dashes.
+        address: String,
+        /// The namespace.
+        namespace: String,
+    },
+}
+
+/// What a name stands for; `None` when it has not the form of a cluster's names.
+pub fn cluster_name(name: &str) -> Option<ClusterName> {
+    let labels: Vec<&str> = name.trim_end_matches('.').split('.').collect();
+    let place = labels
+        .iter()
+        .position(|label| matches!(*label, "svc" | "pod"))?;
+    // A cluster's domain has a name of its own behind it.
+    labels.get(place + 1)?;
+    let before = labels.get(..place)?;
+    if before.iter().any(|label| label.is_empty()) {
+        return None;
+    }
+    let owned = |label: &str| label.to_owned();
+    match (*labels.get(place)?, before) {
+        ("svc", [service, namespace]) => Some(ClusterName::Service {
+            service: owned(service),
+            namespace: owned(namespace),
+        }),
+        ("svc", [port, protocol, service, namespace])
+            if port.starts_with('_') && protocol.starts_with('_') =>
+        {
+            Some(ClusterName::Port {
+                port: port.trim_start_matches('_').to_owned(),
+                protocol: protocol.trim_start_matches('_').to_owned(),
+                service: owned(service),
+                namespace: owned(namespace),
+            })
+        }
+        ("svc", [host, service, namespace]) => Some(ClusterName::Endpoint {
+            host: owned(host),
+            service: owned(service),
+            namespace: owned(namespace),
+        }),
+        ("pod", [address, namespace]) => Some(ClusterName::Pod {
+            address: owned(address),
+            namespace: owned(namespace),
+        }),
+        _ => None,
+    }
+}
+
+impl std::fmt::Display for ClusterName {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service { service, namespace } => write!(
+                formatter,
+                "has the form of Service {service} in namespace {namespace}"
+            ),
+            Self::Port {
+                port,
+                protocol,
+                service,
+                namespace,
+            } => write!(
+                formatter,
+                "has the form of port {port}/{protocol} of Service {service} in namespace {namespace}"
+            ),
+            Self::Endpoint {
+                host,
+                service,
+                namespace,
+            } => write!(
+                formatter,
+                "has the form of endpoint {host} of headless Service {service} in namespace {namespace}"
+            ),
+            Self::Pod { address, namespace } => write!(
+                formatter,
+                "has the form of address {} in namespace {namespace}; such a name is answered whether or not a pod has it",
+                address.replace('-', ".")
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_names_both_ways() {
+        for (number, name) in KINDS {
+            assert_eq!(kind_name(number), name);
+            assert_eq!(kind_number(&name.to_lowercase()), Some(number));
+        }
+        assert_eq!(kind_name(999), "TYPE999");
+        assert_eq!(kind_number("type999"), Some(999));
+        assert_eq!(kind_number("web"), None);
+    }
+
+    #[test]
+    fn addresses_are_turned_round() {
+        assert_eq!(reverse_name([10, 1, 2, 3].into()), "3.2.1.10.in-addr.arpa.");
+        let name = reverse_name("fd00::12".parse().unwrap());
+        assert!(name.starts_with("2.1.0.0."), "{name}");
+        assert!(name.ends_with(".0.0.d.f.ip6.arpa."), "{name}");
+    }
+
+    #[test]
+    fn names_of_a_cluster_are_told_by_their_form() {
+        let told = |name| cluster_name(name).map(|name| name.to_string());
+        assert_eq!(
+            told("web.shop.svc.cluster.local.").as_deref(),
+            Some("has the form of Service web in namespace shop")
+        );
+        assert_eq!(
+            told("_http._tcp.web.shop.svc.cluster.local").as_deref(),
+            Some("has the form of port http/tcp of Service web in namespace shop")
+        );
+        assert_eq!(
+            told("db-0.db.shop.svc.example.org").as_deref(),
+            Some("has the form of endpoint db-0 of headless Service db in namespace shop")
+        );
+        assert!(told("10-1-2-3.shop.pod.cluster.local").is_some());
+        for name in [
+            "web",
+            "svc",
+            "web.svc",
+            "a.b.c.d.e.svc.x",
+            "example.org",
+            ".a.svc.x",
+        ] {
+            assert_eq!(told(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Names: the same answers as dig, the questions of a C library, and servers that mean harm.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    process::Command,
+    str::FromStr as _,
+    sync::Arc,
+};
+
+use hickory_proto::{
+    op::{Message, MessageType, ResponseCode},
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, AAAA, CNAME, MX, PTR, SRV, TXT},
+    },
+};
+
+use super::{has, report, target, text};
+use crate::support::running::{Running, assert_code, is_root, kdbg};
+
+/// A name server for `.test`, over UDP and TCP on the same port; `bend` may change what goes over UDP.
+struct NameServer {
+    address: SocketAddr,
+}
+
+impl NameServer {
+    fn start(ip: &str, port: u16, bend: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let udp = UdpSocket::bind((ip, port)).unwrap();
+        let address = udp.local_addr().unwrap();
+        let tcp = TcpListener::bind(address).unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                for answer in bend(answer(&buffer[..length], false)) {
+                    udp.send_to(&answer, from).ok();
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                if stream.read_exact(&mut length).is_err() {
+                    continue;
+                }
+                let mut question = vec![0; u16::from_be_bytes(length).into()];
+                stream.read_exact(&mut question).unwrap();
+                let answer = answer(&question, true);
+                let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                stream.write_all(&[&length[..], &answer].concat()).ok();
+            }
+        });
+        Self { address }
+    }
+
+    fn honest() -> Self {
+        Self::start("127.0.0.1", 0, |answer| vec![answer])
+    }
+
+    /// As kdbg is told.
+    fn named(&self) -> String {
+        format!("@{}", self.address)
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::from_str(text).unwrap()
+}
+
+fn zone(asked: &Name, kind: RecordType) -> Option<Vec<Record>> {
+    let record = |owner: &str, data| Record::from_rdata(name(owner), 60, data);
+    let a = |owner, last| record(owner, RData::A(A::new(10, 0, 0, last)));
+    let all = match asked.to_ascii().to_ascii_lowercase().as_str() {
+        "web.test." | "web.a.test." => vec![
+            a(&asked.to_ascii(), 1),
+            a(&asked.to_ascii(), 2),
+            record(
+                &asked.to_ascii(),
+                RData::AAAA(AAAA::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+            ),
+            record(
+                &asked.to_ascii(),
+                RData::TXT(TXT::new(vec!["say \"hi\"".to_owned(), "two".to_owned()])),
+            ),
+            record(
+                &asked.to_ascii(),
+                RData::MX(MX::new(10, name("mail.test."))),
+            ),
+        ],
+        "alias.test." => vec![
+            record("alias.test.", RData::CNAME(CNAME(name("middle.test.")))),
+            record("middle.test.", RData::CNAME(CNAME(name("web.test.")))),
+            a("web.test.", 1),
+        ],
+        "_http._tcp.web.test." => vec![record(
+            "_http._tcp.web.test.",
+            RData::SRV(SRV::new(1, 2, 8080, name("web.test."))),
+        )],
+        "1.0.0.10.in-addr.arpa." => {
+            vec![record(
+                "1.0.0.10.in-addr.arpa.",
+                RData::PTR(PTR(name("web.test."))),
+            )]
+        }
+        "big.test." => (0..200).map(|last| a("big.test.", last)).collect(),
+        _ => return None,
+    };
+    let matches = |record: &Record| {
+        let found = record.data.record_type();
+        found == kind || (found == RecordType::CNAME && kind == RecordType::A)
+    };
+    Some(all.into_iter().filter(matches).collect())
+}
+
+fn answer(question: &[u8], over_tcp: bool) -> Vec<u8> {
+    let question = Message::from_vec(question).unwrap();
+    let query = &question.queries[0];
+    let mut answer = question.clone();
+    answer.edns = None;
+    answer.metadata.message_type = MessageType::Response;
+    answer.metadata.recursion_available = true;
+    match zone(query.name(), query.query_type()) {
+        Some(records) => {
+            answer.add_answers(records);
+        }
+        None => answer.metadata.response_code = ResponseCode::NXDomain,
+    }
+    if !over_tcp && answer.answers.len() > 20 {
+        answer.answers.clear();
+        answer.metadata.truncation = true;
+    }
+    answer.to_vec().unwrap()
+}
+
+/// The records of an answer, sorted, without their times.
+fn records(report: &serde_json::Value) -> Vec<String> {
+    let queries = report["queries"].as_array().unwrap();
+    let last = queries.last().unwrap();
+    let word = |record: &serde_json::Value, key: &str| record[key].as_str().unwrap().to_owned();
+    let mut records: Vec<_> = last["answer"]["answers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| {
+            let parts = ["name", "type", "data"].map(|key| word(record, key));
+            parts.join(" ")
+        })
+        .collect();
+    records.sort();
+    records
+}
+
+/// What dig answers, in the same form.
+fn dig(server: SocketAddr, words: &[&str]) -> Vec<String> {
+    let output = Command::new("dig")
+        .arg(format!("@{}", server.ip()))
+        .args(["-p", &server.port().to_string(), "+noall", "+answer"])
+        .args(words)
+        .output()
+        .unwrap();
+    let mut records: Vec<_> = text(&output)
+        .lines()
+        .map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            [&words[..1], &words[3..]].concat().join(" ")
+        })
+        .collect();
+    records.sort();
+    records
+}
+
+#[test]
+fn the_answers_are_those_of_dig() {
+    if !has("dig") {
+        return;
+    }
+    let (target, server) = (target(), NameServer::honest());
+    for (name, kind) in [
+        ("web.test.", "A"),
+        ("web.test.", "AAAA"),
+        ("web.test.", "TXT"),
+        ("web.test.", "MX"),
+        ("alias.test.", "A"),
+        ("_http._tcp.web.test.", "SRV"),
+        ("big.test.", "A"),
+    ] {
+        let words = [name, kind, &server.named()];
+        let ours = records(&report("dig", &target, &words, &["-o", "json"]));
+        assert!(!ours.is_empty());
+        assert_eq!(ours, dig(server.address, &[name, kind]), "{name} {kind}");
+    }
+    let words = ["-x", "10.0.0.1", &server.named()];
+    let ours = records(&report("dig", &target, &words, &["-o", "json"]));
+    assert_eq!(ours, dig(server.address, &["-x", "10.0.0.1"]));
+}
+
+#[test]
+fn a_cut_answer_is_asked_for_again_over_tcp() {
+    let (target, server) = (target(), NameServer::honest());
+    let report = report(
+        "dig",
+        &target,
+        &["big.test.", "A", &server.named()],
+        &["-o", "json"],
+    );
+    let queries = report["queries"].as_array().unwrap();
+    assert_eq!(
+        (&queries[0]["via"], &queries[1]["via"]),
+        (&"udp".into(), &"tcp".into())
+    );
+    assert_eq!(queries[0]["answer"]["truncated"], true);
+    assert_eq!(
+        queries[1]["answer"]["answers"].as_array().unwrap().len(),
+        200
+    );
+}
+
+#[test]
+fn a_name_that_is_not_there_is_a_finding_and_silence_is_not() {
+    let (target, server) = (target(), NameServer::honest());
+    let name = target.target();
+    let output = kdbg(["dig", &name, "nobody.test.", &server.named()]);
+    assert_code(&output, 1);
+    assert!(text(&output).contains("NXDOMAIN"), "{}", text(&output));
+    assert!(text(&output).contains("=> EAI_NONAME"), "{}", text(&output));
+    let silent = NameServer::start("127.0.0.1", 0, |_| Vec::new());
+    let output = kdbg([
+        "dig",
+        &name,
+        "web.test.",
+        "A",
+        &silent.named(),
+        "--wait",
+        "100ms",
+    ]);
+    assert_code(&output, 4);
+    assert!(text(&output).contains("no answer"), "{}", text(&output));
+    let short = kdbg([
+        "dig",
+        &name,
+        "web.test.",
+        "AAAA",
+        &server.named(),
+        "--short",
+    ]);
+    assert_eq!(text(&short), "fd00::1\n");
+}
+
+/// A process whose resolver files are these, in a mount namespace of its own.
+fn with_files(resolv_conf: &str, hosts: &str) -> Option<(Running, tempfile::TempDir)> {
+    if !is_root("mount files over those in /etc") {
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("resolv.conf"), resolv_conf).unwrap();
+    std::fs::write(folder.path().join("hosts"), hosts).unwrap();
+    let script =
+        "for file in resolv.conf hosts; do mount --bind $0/$file /etc/$file || exit 1; done
+        echo ready; exec cat";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(folder.path());
+    Some((Running::start(&mut command), folder))
+}
+
+fn asked(report: &serde_json::Value) -> Vec<String> {
+    let mut names: Vec<_> = report["queries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|query| query["name"].as_str().unwrap().to_owned())
+        .collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn the_questions_are_those_of_the_targets_library_and_files() {
+    let server = Arc::new(NameServer::start("127.77.0.1", 53, |answer| vec![answer]));
+    let resolv_conf = format!(
+        "search b.test a.test\nnameserver {}\noptions ndots:2\n",
+        server.address.ip()
+    );
+    let Some((target, _folder)) = with_files(&resolv_conf, "10.1.1.1 fromfile other\n") else {
+        return;
+    };
+    let ask = |words: &[&str]| report("dig", &target, words, &["-o", "json"]);
+    let found = ask(&["web"]);
+    assert_eq!(found["resolver"]["libc"], "glibc");
+    assert_eq!(asked(&found), ["web.b.test.", "web.a.test."]);
+    assert_eq!(found["resolutions"][0]["name"], "web.a.test", "{found:#}");
+    // Enough dots: glibc falls back on the list, musl does not look at it.
+    assert_eq!(
+        asked(&ask(&["x.y.z"])),
+        ["x.y.z.", "x.y.z.b.test.", "x.y.z.a.test."]
+    );
+    assert_eq!(asked(&ask(&["x.y.z", "--libc", "musl"])), ["x.y.z."]);
+    // It exists without an AAAA record: musl stops there.
+    let from_file = ask(&["other"]);
+    assert_eq!(from_file["hosts"][0]["line"], 1);
+    assert_eq!(from_file["resolutions"][0]["addresses"][0], "10.1.1.1");
+    assert!(asked(&from_file).is_empty());
+}
+
+#[test]
+fn the_names_asked_are_those_that_glibc_asks() {
+    if !is_root("watch what getaddrinfo asks") {
+        return;
+    }
+    let log: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&log);
+    let server = NameServer::start("127.77.0.2", 53, move |answer| {
+        let message = Message::from_vec(&answer).unwrap();
+        heard
+            .lock()
+            .unwrap()
+            .push(message.queries[0].name().to_ascii());
+        vec![answer]
+    });
+    let resolv_conf = format!(
+        "search b.test a.test\nnameserver {}\noptions ndots:3\n",
+        server.address.ip()
+    );
+    let Some((target, _folder)) = with_files(&resolv_conf, "127.0.0.1 localhost\n") else {
+        return;
+    };
+    for name in ["web", "web.test", "nobody", "x.y.z.w", "web.test."] {
+        log.lock().unwrap().clear();
+        Command::new("nsenter")
+            .args(["-t", &target.pid().to_string(), "-m"])
+            .args(["getent", "ahosts", name])
+            .output()
+            .unwrap();
+        let mut theirs = log.lock().unwrap().clone();
+        theirs.dedup();
+        let ours = asked(&report("dig", &target, &[name], &["-o", "json"]));
+        assert_eq!(ours, theirs, "{name}");
+    }
+}
+
+#[test]
+fn a_hostile_server_gets_an_honest_report_and_nothing_else() {
+    let target = target();
+    let name = target.target();
+    type Bend = fn(Vec<u8>) -> Vec<Vec<u8>>;
+    let bends: [(&str, Bend, &str); 5] = [
+        (
+            "another number",
+            |mut bytes| {
+                bytes[0] ^= 1;
+                vec![bytes]
+            },
+            "no answer",
+        ),
+        (
+            "noise",
+            |bytes| vec![[&bytes[..2], &[0xff; 600]].concat()],
+            "garbage",
+        ),
+        (
+            "cut",
+            |bytes| vec![bytes[..bytes.len() - 3].to_vec()],
+            "garbage",
+        ),
+        (
+            "a circle of names",
+            |bytes| {
+                let mut bytes = bytes;
+                let at = u8::try_from(bytes.len()).unwrap();
+                bytes[6..8].copy_from_slice(&9_u16.to_be_bytes());
+                bytes.extend([0xc0, at, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 1, 2, 3, 4]);
+                vec![bytes]
+            },
+            "garbage",
+        ),
+        (
+            "a stray, then the answer",
+            |bytes| {
+                let mut stray = bytes.clone();
+                stray[1] ^= 1;
+                vec![stray, vec![], bytes]
+            },
+            "after 2 datagrams of others",
+        ),
+    ];
+    for (what, bend, expected) in bends {
+        let server = NameServer::start("127.0.0.1", 0, bend);
+        let words = [
+            "dig",
+            &name,
+            "web.test.",
+            "A",
+            &server.named(),
+            "--wait",
+            "200ms",
+        ];
+        let output = kdbg(words);
+        assert!(
+            text(&output).contains(expected),
+            "{what}: {}",
+            text(&output)
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! `kdbg tcp`, `dig` and `curl` against real servers on loopback and in namespaces, and against hostile ones.
+
+mod curl;
+mod dig;
+mod tcp;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use super::support::running::{Running, idle, kdbg, said};
+
+/// A process of this machine to ask from.
+fn target() -> Running {
+    Running::start(&mut idle())
+}
+
+/// Runs a command on a target and reads the JSON that it prints.
+fn report(command: &str, target: &Running, words: &[&str], format: &[&str]) -> serde_json::Value {
+    let name = target.target();
+    let words = [command, &name].into_iter().chain(words.iter().copied());
+    let output = kdbg(words.chain(format.iter().copied()));
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", said(&output)))
+}
+
+/// A server that treats each connection in this way, in a thread of its own.
+fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let treat = std::sync::Arc::new(treat);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let treat = std::sync::Arc::clone(&treat);
+            std::thread::spawn(move || treat(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// Reads a request up to the end of its head.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Answers with these bytes, and closes.
+fn says(bytes: &'static [u8]) -> SocketAddr {
+    server(move |mut stream| {
+        read_head(&mut stream);
+        stream.write_all(bytes).ok();
+    })
+}
+
+/// Keeps a connection open without a word.
+fn silence(stream: TcpStream) {
+    std::thread::sleep(Duration::from_secs(30));
+    drop(stream);
+}
+
+/// Whether a tool is there; says so when not.
+fn has(tool: &str) -> bool {
+    let is_there = Command::new(tool)
+        .arg("--version")
+        .output()
+        .or_else(|_| Command::new(tool).arg("-v").output())
+        .is_ok();
+    if !is_there {
+        eprintln!("skipped: {tool} is not installed");
+    }
+    is_there
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
