@@ -96,7 +96,7 @@ pub async fn run(args: DiagnoseArgs, printer: &mut Printer) -> Result<ExitStatus
     if let Some(reference) = &reference {
         reference.print_notices(printer);
     }
-    let status = look(&args, reference.as_ref(), &target, printer).await;
+    let status = Box::pin(look(&args, reference.as_ref(), &target, printer)).await;
     target.close().await;
     status
 }
