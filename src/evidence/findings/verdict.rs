@@ -271,7 +271,7 @@ fn by_reason(unknown: &[(bstr::BString, String)]) -> Vec<(&str, String)> {
             names.truncate(SHOWN);
             let mut line = names.join(", ");
             if more > 0 {
-                line.push_str(&format!(" and {more} more"));
+                line = format!("{line} and {more} more");
             }
             (why, line)
         })
