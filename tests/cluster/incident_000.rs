@@ -240,7 +240,7 @@ async fn incident_000_is_named_in_one_command_and_its_controls_are_not() {
             || format!("the page is not broken: {said}"),
         )?;
         names_all_four_facts(test, repository, &address).await?;
-        controls(test, repository).await?;
+        Box::pin(controls(test, repository)).await?;
         the_network_is_named_when_it_is_to_blame(test, repository).await
     })
     .await;

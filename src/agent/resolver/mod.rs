@@ -124,7 +124,7 @@ pub(super) fn look_up(
             Source::Dns => {
                 let found = rules::search(steps, network, setup, query)?;
                 if matches!(found.0, Verdict::Found(_)) {
-                    let resolution = resolution(steps, network, at, query, found)?;
+                    let resolution = resolution(steps, network, at, query, found);
                     return tell(steps, resolution);
                 }
                 verdict = found;
@@ -135,7 +135,7 @@ pub(super) fn look_up(
             Source::Files | Source::Other(_) | Source::StopIfNotFound => {}
         }
     }
-    let resolution = resolution(steps, network, at, query, verdict)?;
+    let resolution = resolution(steps, network, at, query, verdict);
     tell(steps, resolution)
 }
 
@@ -150,7 +150,7 @@ fn each_server(
         let at = steps.now();
         let only = rules::only(setup, *server);
         let found = rules::search(steps, network, &only, query)?;
-        let resolution = resolution(steps, network, at, query, found)?;
+        let resolution = resolution(steps, network, at, query, found);
         tell(steps, resolution)?;
     }
     Ok(Vec::new())
@@ -178,7 +178,7 @@ fn resolution(
     at: u64,
     query: &Query<'_>,
     (verdict, name): (Verdict, BString),
-) -> Result<Resolution, Stop> {
+) -> Resolution {
     let error = match verdict {
         Verdict::Found(answers) => {
             let records = answers.iter().flat_map(|answer| &answer.answers);
@@ -186,29 +186,29 @@ fn resolution(
             let mut resolution = resolved(steps, network, at, found);
             let is_other = name != query.name;
             resolution.name = is_other.then(|| name.to_str_lossy().into_owned());
-            return Ok(resolution);
+            return resolution;
         }
         Verdict::NoName => "EAI_NONAME",
         Verdict::NoData => "EAI_NODATA",
         Verdict::ServerFailure | Verdict::TryAgain | Verdict::Refused => "EAI_AGAIN",
         Verdict::Fail => "EAI_FAIL",
         Verdict::BadName(why) => {
-            return Ok(Resolution {
+            return Resolution {
                 at,
                 took: steps.now() - at,
                 addresses: Vec::new(),
                 error: Some(format!("EAI_NONAME: {why}")),
                 name: None,
-            });
+            };
         }
     };
-    Ok(Resolution {
+    Resolution {
         at,
         took: steps.now() - at,
         addresses: Vec::new(),
         error: Some(error.to_owned()),
         name: None,
-    })
+    }
 }
 
 /// Each address once; those to which there is no way last, IPv6 before IPv4 among equals. The whole of RFC 6724

@@ -152,7 +152,7 @@ pub async fn examine(
     // An agent that is asked may take as long as one that starts.
     let limit = options.limit * 2;
     let examining = examination.all(&cluster, options, selector);
-    if timeout(limit, examining).await.is_err() {
+    if Box::pin(timeout(limit, examining)).await.is_err() {
         let text = format!("the rest was not answered within {} s", limit.as_secs());
         examination.add(
             Check::new(Subject::Cluster, State::Unknown, text).hint("wait longer with `--timeout`"),
@@ -191,7 +191,7 @@ impl Examination {
         self.account(cluster).await;
         self.access(cluster, minor).await;
         if let Some(selector) = selector {
-            self.target(cluster, options, selector).await;
+            Box::pin(self.target(cluster, options, selector)).await;
         }
     }
 
@@ -766,6 +766,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "as `json!` makes them")]
     fn node(labels: Value, spec: Value, ready: &str) -> Node {
         serde_json::from_value(json!({
             "metadata": {"name": "n1", "labels": labels},

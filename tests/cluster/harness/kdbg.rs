@@ -27,7 +27,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(command: &Command, output: Output, took: Duration) -> Self {
+    fn of(command: &Command, output: &Output, took: Duration) -> Self {
         let words = command
             .as_std()
             .get_args()
@@ -93,7 +93,7 @@ impl Test {
     ) -> Result<Ran, Failure> {
         let started = Instant::now();
         match tokio::time::timeout(limit, command.output()).await {
-            Ok(Ok(output)) => Ok(Ran::of(&command, output, started.elapsed())),
+            Ok(Ok(output)) => Ok(Ran::of(&command, &output, started.elapsed())),
             Ok(Err(error)) => Err(Failure::of("run kdbg")(error)),
             Err(_) => Err(Failure::new(format!(
                 "{:?} did not end within {} s",

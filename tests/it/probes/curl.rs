@@ -314,7 +314,7 @@ fn a_long_body_flows_and_the_agent_stays_small() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
             .unwrap();
-        let part = [b'x'; 50_000];
+        let part = vec![b'x'; 50_000];
         for _ in 0..4000 {
             if stream.write_all(&part).is_err() {
                 return;

@@ -340,9 +340,9 @@ fn the_names_asked_are_those_that_glibc_asks() {
 
 #[test]
 fn a_hostile_server_gets_an_honest_report_and_nothing_else() {
+    type Bend = fn(Vec<u8>) -> Vec<Vec<u8>>;
     let target = target();
     let name = target.target();
-    type Bend = fn(Vec<u8>) -> Vec<Vec<u8>>;
     let bends: [(&str, Bend, &str); 5] = [
         (
             "another number",
