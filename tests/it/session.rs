@@ -377,7 +377,8 @@ async fn a_stranger_at_the_other_end_is_quoted() {
 async fn an_agent_of_another_build_is_named() {
     let (ours, mut theirs) = duplex(1024);
     let (_input, output) = duplex(1024);
-    let mut hello = b"kdbg\x01\x00".to_vec();
+    let mut hello = b"kdbg".to_vec();
+    hello.extend(kdbg::protocol::VERSION.to_le_bytes());
     hello.extend([5]);
     hello.extend(b"0.0.9");
     hello.extend([4]);
@@ -408,7 +409,7 @@ fn an_agent_that_is_started_by_hand_says_who_starts_it() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | build | digest | --version\n"
+        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version\n"
     );
 }
 
