@@ -13,7 +13,7 @@ use super::test::Test;
 use super::wait::{Failure, check};
 
 /// No command takes longer, whatever happens; its own deadlines are shorter.
-const KDBG_LIMIT: Duration = Duration::from_mins(1);
+const KDBG_LIMIT: Duration = Duration::from_mins(2);
 
 /// What kdbg printed, and how it ended.
 #[derive(Debug)]

@@ -18,9 +18,9 @@ use super::pod::{Phase, describe};
 use super::wait::{Failure, wait_until};
 
 /// No test takes longer, whatever happens.
-const TEST_LIMIT: Duration = Duration::from_mins(3);
+const TEST_LIMIT: Duration = Duration::from_mins(6);
 /// How long a pod may take to start, with a machine that does several other things.
-pub(crate) const POD_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const POD_LIMIT: Duration = Duration::from_mins(2);
 
 /// The Pod Security level that a namespace enforces.
 #[derive(Debug, Clone, Copy)]
