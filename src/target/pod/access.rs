@@ -1,7 +1,7 @@
 //! What kdbg may do in a cluster: the permissions that it needs, whether the account has them, and the role that
 //! gives it exactly those.
 //!
-//! [`TABLE`] is the only list of them. The requests name their verbs by the constants here, so an error, a review and
+//! `TABLE` is the only list of them. The requests name their verbs by the constants here, so an error, a review and
 //! the printed role cannot differ.
 
 use std::collections::BTreeMap;
