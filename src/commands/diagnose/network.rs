@@ -1,7 +1,6 @@
 //! Whether the pod reaches the Services that its code asks for: what is reached is not the cause.
 //!
-//! The agent shares the pod's network, so its image's `nc` connects as the program would. Without one nothing is
-//! claimed.
+//! The agent connects from the network of the process, and looks names up as the process would. Nothing is sent.
 
 use std::{
     collections::BTreeSet,
@@ -15,20 +14,22 @@ use tokio::time::timeout;
 
 use super::Limit;
 use crate::{
-    commands::declared::Declared,
+    commands::{declared::Declared, probe::Told, tcp},
     evidence::{
         findings::{Check, Facts},
         provenance::{Declaration, Lookup, Service},
+        reach,
     },
-    protocol::message::{Request, RunEnd, RunRequest, Socket},
-    session::{Piece, RequestError},
+    protocol::message::{Request, Socket, TcpRequest},
     target::{Place, Target},
 };
 
 /// Services that are tried at most.
 const MOST_SERVICES: usize = 8;
-/// How long a try may take; a name server that does not answer takes longer.
-const TRY: Duration = Duration::from_secs(4);
+/// How long a connection may take.
+const TRY: Duration = Duration::from_secs(3);
+/// How long a look-up may take before it: as long as a C library waits for one silent name server.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Tries the Services whose links the code reads.
 pub(super) async fn checks(
@@ -86,8 +87,8 @@ struct Endpoint {
 enum Tried {
     /// By the Service's name: that resolves too.
     ByName,
-    /// By its address only.
-    ByAddress,
+    /// By its address only; why not by its name.
+    ByAddress(String),
     Failed(String),
     Unknown(String),
 }
@@ -105,15 +106,14 @@ impl Endpoint {
     }
 
     async fn connect(&self, target: &Target) -> Tried {
-        let port = self.port.to_string();
         let address = self.address.to_string();
         let (by_name, by_address) = tokio::join!(
-            connects(target, &self.name, &port),
-            connects(target, &address, &port)
+            connects(target, &self.name, self.port),
+            connects(target, &address, self.port)
         );
         match (by_name, by_address) {
             (Ok(Ok(())), _) => Tried::ByName,
-            (_, Ok(Ok(()))) => Tried::ByAddress,
+            (Ok(Err(why)) | Err(why), Ok(Ok(()))) => Tried::ByAddress(why),
             (_, Ok(Err(why))) => Tried::Failed(why),
             (_, Err(why)) => Tried::Unknown(why),
         }
@@ -128,9 +128,9 @@ impl Endpoint {
                 Lookup::Found(true),
                 format!("its name resolves, and {at} answers{used}"),
             ),
-            Tried::ByAddress => (
+            Tried::ByAddress(why) => (
                 Lookup::Found(true),
-                format!("{at} answers, by its address: its name was not found in time{used}"),
+                format!("{at} answers, by its address but not by its name: {why}{used}"),
             ),
             Tried::Failed(why) => (Lookup::Found(false), format!("{at}: {why}{used}")),
             Tried::Unknown(why) => (Lookup::Unreadable(why), String::new()),
@@ -164,50 +164,34 @@ async fn sockets(target: &Target) -> Option<Vec<Socket>> {
     target.session.request(&request).ok()?.records().await.ok()
 }
 
-/// Whether a connection comes about, else what `nc` says; or why nobody could try.
-async fn connects(target: &Target, host: &str, port: &str) -> Result<Result<(), String>, String> {
-    match timeout(TRY, run_nc(target, host, port)).await {
-        Ok(Ok(Ended::Said(outcome))) => Ok(outcome),
-        Ok(Ok(Ended::NoProgram)) => Err("the agent's image has no `nc` to try with".to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Ok(Err(format!("no connection within {TRY:?}"))),
-    }
-}
-
-/// How `nc` ended.
-enum Ended {
-    Said(Result<(), String>),
-    NoProgram,
-}
-
-async fn run_nc(target: &Target, host: &str, port: &str) -> Result<Ended, RequestError> {
-    const NC: [&str; 4] = ["busybox", "nc", "-w", "3"];
-    // `-e true` closes what has come about at once.
-    let words = NC.into_iter().chain([host, port, "-e", "true"]);
-    let (mut reply, input) = target.session.run(RunRequest {
+/// Whether a connection comes about, else why not; or why nobody could try.
+async fn connects(target: &Target, host: &str, port: u16) -> Result<Result<(), String>, String> {
+    let request = Request::Tcp(TcpRequest {
         process: target.process().id,
-        command: words.map(Into::into).collect(),
-        terminal: None,
-        environment: Vec::new(),
-        folder: Some("/".into()),
-        chroot: false,
-        title: "".into(),
-    })?;
-    input.finish();
-    let mut said = Vec::new();
-    while let Some(piece) = reply.next().await? {
-        if let Piece::ErrorData(bytes) = piece
-            && said.len() < 1024
-        {
-            said.extend(bytes);
-        }
+        host: host.into(),
+        port,
+        connect_limit: tcp::milliseconds(TRY),
+        send: "".into(),
+        expect: None,
+        wait: 0,
+    });
+    let asked = async { Told::collect(target.session.request(&request)?).await };
+    match timeout(LOOKUP + TRY, asked).await {
+        Ok(Ok(told)) => Ok(outcome(&told)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {:?}", LOOKUP + TRY)),
     }
-    Ok(match reply.trailer()? {
-        RunEnd::Exited(0) => Ended::Said(Ok(())),
-        RunEnd::NotStarted { .. } => Ended::NoProgram,
-        RunEnd::Exited(_) | RunEnd::Killed { .. } => {
-            let said = String::from_utf8_lossy(&said);
-            Ended::Said(Err(said.trim().trim_start_matches("nc: ").to_owned()))
-        }
-    })
+}
+
+fn outcome(told: &Told) -> Result<(), String> {
+    if told.connected() > 0 {
+        return Ok(());
+    }
+    if let Some(error) = told.lookup_error() {
+        return Err(format!("the name has no address ({error})"));
+    }
+    Err(told
+        .connections
+        .last()
+        .map_or_else(|| "nothing was tried".to_owned(), reach::connection))
 }
