@@ -1,12 +1,9 @@
 //! The side of git: a repository, a commit, its tree.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use bstr::{BStr, BString};
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use tokio::sync::OnceCell;
 
 use crate::{
     cli::{
@@ -14,12 +11,15 @@ use crate::{
         printer::Printer,
         progress::Progress,
     },
-    commands::which_ref::{self, Found, Prepared},
+    commands::{
+        repository::{self, Opened, blocking},
+        which_ref::{self, Found, Prepared},
+    },
     evidence::{
         comparison::{ReferenceFile, Version},
         mapping,
     },
-    git::{self, Commit, FetchOptions, GitError, Repository},
+    git::{Commit, GitError, Repository},
     object::{HashKind, ObjectId},
 };
 
@@ -49,24 +49,11 @@ impl Reference {
         spec: Option<String>,
         progress: &Progress,
     ) -> Result<Self, CommandError> {
-        let cancel = CancelOnDrop(Arc::default());
-        let options = FetchOptions {
-            cancel: Arc::clone(&cancel.0),
-            ..FetchOptions::default()
-        };
-        let progress = progress.clone();
+        let Opened {
+            repository,
+            mut notices,
+        } = repository::open(repo, progress).await?;
         blocking(move || {
-            let mut notices = Vec::new();
-            let repository = match repo {
-                Some(url) if git::is_url(&url) => {
-                    let mut say = |step: git::Progress| progress.say(describe(&step));
-                    let fetched = git::fetch(&url, &git::default_cache_dir()?, &options, &mut say)?;
-                    notices.extend(fetched.notices);
-                    Repository::open(fetched.path)?
-                }
-                Some(path) => Repository::open(path)?,
-                None => Repository::discover(".")?,
-            };
             let (spec, full_name) = if let Some(spec) = spec {
                 (spec.clone(), spec)
             } else {
@@ -81,7 +68,7 @@ impl Reference {
             let commit = repository.resolve(&full_name)?;
             notices.extend(commit.notice.clone());
             Ok(Self {
-                repository: Arc::new(repository),
+                repository,
                 commit,
                 spec,
                 notices,
@@ -174,49 +161,6 @@ impl Reference {
             Err(error) => Err(error.into()),
             Ok(_) => Ok(()),
         }
-    }
-}
-
-/// How far a fetch is, in words.
-fn describe(step: &git::Progress) -> String {
-    match step {
-        git::Progress::Waiting => {
-            "waiting for another kdbg that fetches the same repository".to_owned()
-        }
-        git::Progress::Step {
-            phase,
-            done,
-            total: Some(total),
-            ..
-        } => {
-            format!(
-                "fetching the repository: {}, {done} of {total}",
-                phase.as_str()
-            )
-        }
-        git::Progress::Step { phase, done, .. } => {
-            format!("fetching the repository: {}, {done}", phase.as_str())
-        }
-        _ => "fetching the repository".to_owned(),
-    }
-}
-
-/// Runs git work where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
-) -> Result<T, CommandError> {
-    match spawn_blocking(work).await {
-        Ok(result) => result.map_err(CommandError::from),
-        Err(error) => Err(CommandError::internal(error)),
-    }
-}
-
-/// Tells a fetch to stop when the command is interrupted.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
