@@ -209,7 +209,7 @@ fn class_paths_jars_and_exploded_folders_are_roots() {
         ],
     );
     assert_eq!(jib.paths(), ["/app/resources", "/app/classes", "/app/libs"]);
-    let relative = case("/work/app", &["java", "-jar", "target/x.jar"]);
+    let relative = case("/srv/app", &["java", "-jar", "target/x.jar"]);
     assert_eq!(relative.paths(), ["."]);
 }
 
