@@ -17,6 +17,7 @@ mod doctor;
 mod harness;
 mod images;
 mod incident_000;
+mod net;
 mod network;
 mod pods;
 mod pull;

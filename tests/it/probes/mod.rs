@@ -1,7 +1,8 @@
-//! `kdbg tcp`, `dig` and `curl` against real servers on loopback and in namespaces, and against hostile ones.
+//! `kdbg tcp`, `dig`, `curl` and `net` against real servers on loopback and in namespaces, and against hostile ones.
 
 mod curl;
 mod dig;
+mod net;
 mod tcp;
 
 use std::{

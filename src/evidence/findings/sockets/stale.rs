@@ -46,6 +46,10 @@ pub(super) fn stale_endpoint(facts: &NetFacts<'_>) -> Said {
                 said.findings
                     .extend(stale(facts, names, peer, &sockets, past.as_ref()));
             }
+            Owner::NoObject(pod) => {
+                said.findings
+                    .extend(beside_pods(facts, names, peer, &sockets, &pod));
+            }
             Owner::Unknown(why) => {
                 unknown += 1;
                 reason = why;
@@ -125,6 +129,28 @@ fn stale(
             command: format!("kubectl get endpointslices -A -o wide | grep -F {}", peer.ip()).into(),
         }],
     })
+}
+
+/// The same where it is not known which addresses are pods': only silence makes it worth a word.
+fn beside_pods(
+    facts: &NetFacts<'_>,
+    names: &Names<'_>,
+    peer: SocketAddr,
+    sockets: &[&Socket],
+    pod: &str,
+) -> Option<Finding> {
+    let is_unanswered = sockets.iter().any(|socket| socket.facts.retransmits > 0);
+    let mut finding = stale(facts, names, peer, sockets, None).filter(|_| is_unanswered)?;
+    finding.confidence = Confidence::Possible;
+    finding.facts.push(fact(
+        format!("pod {pod} has an address beside it, and no node says from which range its pods get theirs"),
+        Source::Object(format!("Pod {pod}")),
+    ));
+    finding.refuted_by = format!(
+        "{} is of a machine that is no part of the cluster, and that does not answer",
+        peer.ip()
+    );
+    Some(finding)
 }
 
 fn evidence(
