@@ -11,14 +11,16 @@ use serde_json::Value;
 use super::{has, text};
 use crate::support::running::{Running, assert_code, is_root, kdbg, said, wait_until};
 
-/// A process in a network namespace of its own, in which what goes to 10.9.0.0/24 is lost.
+/// A process in a network namespace of its own, in which what goes to 10.9.0.77 is lost.
 fn in_namespace(code: &str) -> Option<Running> {
     if !is_root("make a network namespace with an interface") {
         return None;
     }
     let script = "
         ip link set lo up
-        ip link add lost type dummy && ip addr add 10.9.0.1/24 dev lost && ip link set lost up
+        ip link add lost type veth peer name hole && ip addr add 10.9.0.1/24 dev lost
+        ip link set lost up && ip link set hole up
+        ip neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 nud permanent dev lost
         exec python3 -c \"$CODE\"
     ";
     let mut command = Command::new("unshare");
