@@ -95,6 +95,8 @@ fn stale(
         (Severity::High, confidence)
     } else if silence.is_some_and(|silence| silence >= SILENT) {
         (Severity::Medium, Confidence::Likely)
+    } else if !dialling.is_empty() && past.is_some() {
+        (Severity::Medium, Confidence::Likely)
     } else if !dialling.is_empty() {
         // It may be answered the next moment: the lists are a moment older.
         (Severity::Medium, Confidence::Possible)
@@ -186,11 +188,11 @@ fn evidence(
     }
     let directory = names.directory();
     let counts = format!(
-        "{} pods, {} Services, {} members of EndpointSlices and {} nodes were listed, and none has {}",
-        directory.pods.rows.len(),
-        directory.services.rows.len(),
-        directory.endpoints.rows.len(),
-        directory.nodes.rows.len(),
+        "{}, {}, {} of EndpointSlices and {} were listed, and none has {}",
+        counted(directory.pods.rows.len(), "pod"),
+        counted(directory.services.rows.len(), "Service"),
+        counted(directory.endpoints.rows.len(), "member"),
+        counted(directory.nodes.rows.len(), "node"),
         peer.ip()
     );
     known.push(fact(counts, Source::Object("the cluster".to_owned())));
