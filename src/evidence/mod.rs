@@ -12,6 +12,7 @@ pub mod fit;
 pub mod mapping;
 pub mod noise;
 pub mod origin;
+pub mod packages;
 pub mod provenance;
 pub mod reach;
 pub mod reads;

@@ -139,7 +139,7 @@ impl Case<'_> {
             attributes: Attributes::new(&attributes),
             ignored: Ignored::new(&ignores),
             mounts: mounts::below(self.facts.mounts.clone(), &roots),
-            packages: facts::packages(self.target, &roots).await?,
+            packages: facts::packaged_files(self.target, &roots).await?,
         })
     }
 
