@@ -29,7 +29,8 @@ use crate::{
     },
     evidence::fit::RunningFile,
     git::Repository,
-    target::Target,
+    registry::Image,
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg which-ref`.
@@ -53,6 +54,9 @@ pub struct WhichRefArgs {
     /// the folder of the script]
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// Ask the registry of the pod's image for its labels; for a process of this machine, name the image
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true)]
+    registry: Option<Option<String>>,
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
@@ -96,10 +100,15 @@ async fn look(
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("naming the running files");
+    let image = image(args, &target)?;
     let roots = facts::asked_or_found(&target, &args.roots).await?;
     let (hash, limit) = (repository.hash_kind(), args.max_file_size);
     let running = running::walk(&target, &roots, hash, limit, &progress).await?;
-    let mut notes = origin::collect(&target, &running).await;
+    let (mut notes, labels) = tokio::join!(
+        origin::collect(&target, &running),
+        origin::labels(image.as_ref())
+    );
+    notes.extend(labels);
     let mut files = files_of(&running);
     files.extend(origin::embedded(&notes, hash));
     progress.say("comparing with the history");
@@ -128,6 +137,24 @@ async fn look(
     let status = report.status();
     target.close().await;
     Ok(status)
+}
+
+/// The image whose registry is to be asked.
+fn image(args: &WhichRefArgs, target: &Target) -> Result<Option<Image>, CommandError> {
+    let image = match (&args.registry, &target.place) {
+        (None, _) => return Ok(None),
+        (Some(Some(name)), _) => Image::named(name),
+        (Some(None), Place::Pod(place)) => Image::of_status(&place.image, &place.image_id),
+        (Some(None), Place::Machine(_)) => {
+            return Err(CommandError::usage(
+                "nobody knows from which image a process of this machine is",
+            )
+            .hint("name it: `--registry=IMAGE`"));
+        }
+    };
+    image
+        .map(Some)
+        .map_err(|error| CommandError::usage(error.to_string()))
 }
 
 /// The running files as the search wants them.
