@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fmt::Write as _,
     fs,
     path::Path,
     process::Command,
@@ -46,10 +47,10 @@ fn files_of_rpm_packages_are_those_that_rpm_lists() {
 
 /// Builds a package and notes it in the database below `root`.
 fn install(root: &Path, name: &str, files: &[String]) {
-    let make: String = files
-        .iter()
-        .map(|file| format!("install -D /dev/null %{{buildroot}}{file}\n"))
-        .collect();
+    let mut make = String::new();
+    for file in files {
+        writeln!(make, "install -D /dev/null %{{buildroot}}{file}").unwrap();
+    }
     let spec = format!(
         "Name: {name}\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
          %description\nx\n%install\n{make}\n%files\n{}\n",

@@ -55,14 +55,33 @@ pub struct WhichRefArgs {
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
     /// Ask the registry of the pod's image for its labels; for a process of this machine, name the image
-    #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true)]
-    registry: Option<Option<String>>,
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    registry: Option<ImageChoice>,
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
     /// Do not compare files above this size, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     max_file_size: u64,
+}
+
+/// Of which image a registry is asked.
+#[derive(Clone, Debug)]
+enum ImageChoice {
+    /// That of the pod.
+    OfTarget,
+    /// This one.
+    Named(String),
+}
+
+impl From<&str> for ImageChoice {
+    fn from(typed: &str) -> Self {
+        if typed.is_empty() {
+            Self::OfTarget
+        } else {
+            Self::Named(typed.to_owned())
+        }
+    }
 }
 
 /// Runs `kdbg which-ref`.
@@ -143,9 +162,11 @@ async fn look(
 fn image(args: &WhichRefArgs, target: &Target) -> Result<Option<Image>, CommandError> {
     let image = match (&args.registry, &target.place) {
         (None, _) => return Ok(None),
-        (Some(Some(name)), _) => Image::named(name),
-        (Some(None), Place::Pod(place)) => Image::of_status(&place.image, &place.image_id),
-        (Some(None), Place::Machine(_)) => {
+        (Some(ImageChoice::Named(name)), _) => Image::named(name),
+        (Some(ImageChoice::OfTarget), Place::Pod(place)) => {
+            Image::of_status(&place.image, &place.image_id)
+        }
+        (Some(ImageChoice::OfTarget), Place::Machine(_)) => {
             return Err(CommandError::usage(
                 "nobody knows from which image a process of this machine is",
             )

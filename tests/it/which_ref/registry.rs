@@ -1,6 +1,7 @@
 //! What the labels of an image say, asked of a real registry.
 
 use std::{
+    fmt::Write as _,
     fs,
     net::{TcpListener, TcpStream},
     path::Path,
@@ -99,10 +100,10 @@ fn lay_out(folder: &Path, labels: &Value) {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let blob = |kind: &str, content: &[u8]| {
-        let digest: String = Sha256::digest(content)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mut digest = String::new();
+        for byte in Sha256::digest(content) {
+            write!(digest, "{byte:02x}").unwrap();
+        }
         fs::write(blobs.join(&digest), content).unwrap();
         json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": content.len()})
     };
