@@ -98,6 +98,7 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
     let process = target.process();
     let mut candidates = Candidates::of(&Facts {
         process,
+        processes: &target.processes,
         environment: facts.environment.as_deref(),
         maps: facts.maps.as_deref(),
         open_files: &open_files,

@@ -92,6 +92,8 @@ impl Why {
 pub struct Facts<'a> {
     /// Its arguments, working directory and executable.
     pub process: &'a Process,
+    /// The processes of the target, itself among them: a server's first process knows more than its workers.
+    pub processes: &'a [Process],
     /// Its environment block, as the kernel has it; `None` when it could not be read.
     pub environment: Option<&'a [u8]>,
     /// Its memory map (`/proc/PID/maps`).

@@ -102,9 +102,14 @@ fn python_sites(facts: &Facts<'_>, candidates: &mut Candidates) {
 fn servers(facts: &Facts<'_>, candidates: &mut Candidates) {
     let process = facts.process;
     // nginx and php-fpm write one long word over their arguments: `nginx: master process nginx -c FILE`.
-    let words: Vec<&[u8]> = process
-        .arguments
+    let first = facts
+        .processes
         .iter()
+        .find(|other| other.id.pid == process.parent && other.name == process.name);
+    let words: Vec<&[u8]> = [Some(process), first]
+        .into_iter()
+        .flatten()
+        .flat_map(|process| &process.arguments)
         .flat_map(|argument| argument.split_str(" "))
         .filter(|word| !word.is_empty())
         .collect();

@@ -3,6 +3,7 @@ use crate::protocol::message::Reading;
 
 struct Case {
     process: Process,
+    others: Vec<Process>,
     environment: Vec<u8>,
     maps: Vec<u8>,
     open_files: Vec<BString>,
@@ -13,8 +14,9 @@ fn case(folder: &str, arguments: &[&str]) -> Case {
     Case {
         process: Process {
             folder: Reading::Known(folder.into()),
-            ..Process::example(1, 0, arguments)
+            ..Process::example(2, 1, arguments)
         },
+        others: Vec::new(),
         environment: Vec::new(),
         maps: Vec::new(),
         open_files: Vec::new(),
@@ -30,6 +32,15 @@ impl Case {
 
     fn name(mut self, name: &str) -> Self {
         self.process.name = name.into();
+        self
+    }
+
+    /// The process that started it, of the same name.
+    fn first(mut self, arguments: &[&str]) -> Self {
+        self.others.push(Process {
+            name: self.process.name.clone(),
+            ..Process::example(1, 0, arguments)
+        });
         self
     }
 
@@ -64,6 +75,7 @@ impl Case {
     fn roots(self) -> Vec<Root> {
         let facts = Facts {
             process: &self.process,
+            processes: &self.others,
             environment: Some(&self.environment),
             maps: Some(&self.maps),
             open_files: &self.open_files,
@@ -258,6 +270,14 @@ fn what_configurations_include_is_read_too() {
         .content("/conf/more", "root /srv/more;")
         .content("/etc/nginx/conf.d/b.conf.off", "root /srv/off;");
     assert_eq!(nginx.paths(), ["/usr/share/nginx/html", "/srv/more"]);
+    let worker = case("/", &["nginx: worker process"])
+        .name("nginx")
+        .executable("/usr/sbin/nginx")
+        .first(&["nginx: master process nginx -c /conf/nginx.conf"])
+        .content("/conf/nginx.conf", "http { include sites/*; }")
+        .listing("/conf/sites", &["shop"])
+        .content("/conf/sites/shop", "root /srv/shop;");
+    assert_eq!(worker.paths(), ["/usr/share/nginx/html", "/srv/shop"]);
     let fpm = case(
         "/",
         &["php-fpm: master process (/usr/local/etc/php-fpm.conf)"],
