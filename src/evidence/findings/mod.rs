@@ -11,6 +11,7 @@ mod env;
 mod facts;
 mod image;
 mod network;
+mod sockets;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,9 @@ use serde::Serialize;
 pub use facts::{
     Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
     Replica, Variables,
+};
+pub use sockets::{
+    DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
 };
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 
@@ -69,6 +73,18 @@ pub enum Id {
     Unreachable,
     /// Something could not be looked at.
     AccessDenied,
+    /// The program connects to an address that nobody has any more.
+    StaleEndpoint,
+    /// The program connects to pods of a Service by their own addresses.
+    BypassesService,
+    /// The peers have closed, and the process has not.
+    CloseWait,
+    /// A declared port listens on loopback only.
+    ListenLoopback,
+    /// A Service leads to a port on which the pod does not listen.
+    PortMismatch,
+    /// A listener's queue is full.
+    BacklogFull,
 }
 
 impl Id {
@@ -86,6 +102,12 @@ impl Id {
             Self::ReplicasDiffer => "image.replicas-differ",
             Self::Unreachable => "net.unreachable",
             Self::AccessDenied => "access.denied",
+            Self::StaleEndpoint => "net.stale-endpoint",
+            Self::BypassesService => "net.bypasses-service",
+            Self::CloseWait => "net.close-wait",
+            Self::ListenLoopback => "net.listen-loopback",
+            Self::PortMismatch => "net.port-mismatch",
+            Self::BacklogFull => "net.backlog-full",
         }
     }
 }
@@ -153,6 +175,8 @@ pub enum Source {
     Status,
     /// Something that was tried from the pod.
     Probe,
+    /// The kernel's tables of sockets.
+    Sockets,
 }
 
 /// What to do about a finding.
