@@ -6,8 +6,8 @@ use super::args::Global;
 use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
     curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
-    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs,
-    pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
+    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, ls::LsArgs, man::ManArgs,
+    ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -46,6 +46,8 @@ pub enum Command {
     WhichRef(WhichRefArgs),
     /// Print the environment that a process was started with
     Env(EnvArgs),
+    /// List what a process holds open, how full its file systems are, and what is wrong with it
+    Files(FilesArgs),
     /// List a folder of the target, as its process sees it
     Ls(LsArgs),
     /// Print files of the target, byte for byte

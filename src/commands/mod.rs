@@ -27,6 +27,7 @@ pub mod env;
 mod facts;
 mod fan_out;
 mod fetch;
+pub mod files;
 pub mod ls;
 pub mod man;
 mod probe;
