@@ -7,7 +7,8 @@ use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
     curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
     dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, ls::LsArgs, man::ManArgs,
-    ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
+    ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, watch::WatchArgs,
+    which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -62,6 +63,8 @@ pub enum Command {
     Dig(DigArgs),
     /// Connect from where the target stands, and say what answers
     Tcp(TcpArgs),
+    /// Show what a process uses, live: processor, memory against limits, throttling, descriptors, sockets, restarts
+    Watch(WatchArgs),
     /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
     Doctor(DoctorArgs),
     /// End the agents that rest in pods

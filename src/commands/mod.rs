@@ -40,6 +40,7 @@ mod store;
 mod subject;
 pub mod tcp;
 mod tree;
+pub mod watch;
 pub mod which_ref;
 
 /// A path of the target, as it was typed.
