@@ -27,6 +27,7 @@ pub mod env;
 mod facts;
 mod fan_out;
 mod fetch;
+pub mod files;
 pub mod ls;
 pub mod man;
 pub mod net;
@@ -40,6 +41,7 @@ mod store;
 mod subject;
 pub mod tcp;
 mod tree;
+pub mod watch;
 pub mod which_ref;
 
 /// A path of the target, as it was typed.

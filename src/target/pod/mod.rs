@@ -20,6 +20,7 @@ mod inject;
 mod push;
 pub mod replicas;
 mod resolve;
+mod restarts;
 mod rung;
 mod witness;
 
@@ -30,6 +31,7 @@ use kube::ResourceExt as _;
 
 pub use client::{Cluster, ClusterOptions};
 pub use error::{PodError, Refusal, Verb};
+pub use restarts::{Restarts, restarts};
 pub use rung::{Rung, User};
 
 use self::{
