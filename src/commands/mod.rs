@@ -27,6 +27,7 @@ pub mod env;
 mod facts;
 mod fan_out;
 mod fetch;
+mod from;
 pub mod ls;
 pub mod man;
 mod probe;

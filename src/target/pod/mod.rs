@@ -16,6 +16,7 @@ pub mod examine;
 mod exec;
 mod images;
 mod inject;
+pub mod objects;
 mod push;
 pub mod replicas;
 mod resolve;
