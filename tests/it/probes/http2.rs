@@ -14,7 +14,7 @@ use super::{
 };
 use crate::support::running::{Running, assert_code, command, kdbg, said};
 
-/// Node's own HTTP/2, in clear on one port and over TLS on another, which it writes to files.
+/// Node's own HTTP/2, in clear, over TLS, and beside HTTP/1.1, on ports that it writes to files.
 const NODE: &str = r"
 const http2 = require('http2'), fs = require('fs');
 const health = (stream, state) => {
@@ -59,15 +59,16 @@ const serve = server => {
     stream.respond({':status': 404}); stream.end('no');
   });
 };
-const plain = http2.createServer(), secure = http2.createSecureServer(
-  {key: fs.readFileSync('key.pem'), cert: fs.readFileSync('cert.pem'), allowHTTP1: true},
-  (request, response) => { if (request.httpVersion === '1.1') response.end('one'); });
+const pair = {key: fs.readFileSync('key.pem'), cert: fs.readFileSync('cert.pem')};
+const plain = http2.createServer(), secure = http2.createSecureServer(pair), either = http2.createSecureServer(
+  {...pair, allowHTTP1: true}, (request, response) => response.end(request.httpVersion));
 serve(plain); serve(secure);
-plain.listen(0, '127.0.0.1', () => secure.listen(0, '127.0.0.1', () => {
-  fs.writeFileSync('plain', String(plain.address().port));
-  fs.writeFileSync('secure', String(secure.address().port));
-  console.log('ready');
-}));
+const all = Object.entries({plain, secure, either});
+let left = all.length;
+for (const [name, server] of all) server.listen(0, '127.0.0.1', () => {
+  fs.writeFileSync(name, String(server.address().port));
+  if (--left === 0) console.log('ready');
+});
 ";
 
 struct Node {
@@ -101,6 +102,11 @@ impl Node {
         format!("https://localhost:{}{path}", self.port("secure"))
     }
 
+    /// The one that speaks HTTP/1.1 too.
+    fn either(&self) -> String {
+        format!("https://localhost:{}/", self.port("either"))
+    }
+
     fn authority(&self) -> String {
         let path: &Path = self.folder.path();
         path.join("ca.pem").to_str().unwrap().to_owned()
@@ -127,7 +133,8 @@ fn the_answers_over_http2_are_those_of_curl() {
         &[
             &secure, "--cacert", &authority, "--http2", "-X", "PUT", "-H", "X-X: y",
         ],
-        &[&secure, "--cacert", &authority, "--http1.1"],
+        &[&node.either(), "--cacert", &authority, "--http1.1"],
+        &[&node.either(), "--cacert", &authority],
         &[&secure, "-k", "-d", "a=b"],
         &[
             &plain,
@@ -149,8 +156,8 @@ fn the_answers_over_http2_are_those_of_curl() {
         ],
         &[&node.plain("/echo"), "--http2-prior-knowledge", "-I"],
         &[
-            &node.plain("/moved"),
-            "--http2-prior-knowledge",
+            &node.secure("/moved"),
+            "-k",
             "-L",
             "-w",
             " %{num_redirects} %{url_effective}",
