@@ -19,6 +19,7 @@ mod images;
 mod incident_000;
 mod network;
 mod pods;
+mod probes;
 mod pull;
 mod rbac;
 mod security;
