@@ -20,6 +20,7 @@ mod incident_000;
 mod net;
 mod network;
 mod pods;
+mod probes;
 mod pull;
 mod rbac;
 mod security;

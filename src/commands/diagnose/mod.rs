@@ -164,6 +164,7 @@ async fn look(
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
+        files: Lookup::Missing,
         denied,
         redactor: Redactor::new(args.show_secrets),
     };

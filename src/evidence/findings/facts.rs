@@ -5,6 +5,7 @@ use bstr::BString;
 
 use crate::evidence::{
     environment::Environment,
+    files::FileFacts,
     provenance::{Attribution, Declarations, Lookup, Restart},
     reads::FileReads,
     redact::Redactor,
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub replicas: Lookup<Vec<Replica>>,
     /// What was tried from the pod.
     pub checks: Vec<Check>,
+    /// What the process holds open, and on what.
+    pub files: Lookup<FileFacts>,
     /// What could not be looked at.
     pub denied: Vec<Denied>,
     /// Decides what of a value is shown.

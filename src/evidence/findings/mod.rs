@@ -9,6 +9,7 @@
 mod access;
 mod env;
 mod facts;
+mod files;
 mod image;
 mod network;
 mod sockets;
@@ -24,6 +25,7 @@ pub use facts::{
     Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
     Replica, Variables,
 };
+pub use files::{asks_for_activity, files};
 pub use sockets::{
     DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
 };
@@ -71,6 +73,14 @@ pub enum Id {
     ReplicasDiffer,
     /// What the program needs cannot be reached.
     Unreachable,
+    /// A file is deleted and still takes up space.
+    DeletedOpen,
+    /// Nothing more can be written to a file system.
+    VolumeFull,
+    /// The process has nearly as many descriptors as it may have.
+    DescriptorLimitNear,
+    /// A log is not written any more.
+    LogStalled,
     /// Something could not be looked at.
     AccessDenied,
     /// The program connects to an address that nobody has any more.
@@ -101,6 +111,10 @@ impl Id {
             Self::PatchedAfterStart => "src.patched-after-start",
             Self::ReplicasDiffer => "image.replicas-differ",
             Self::Unreachable => "net.unreachable",
+            Self::DeletedOpen => "files.deleted-open",
+            Self::VolumeFull => "files.volume-full",
+            Self::DescriptorLimitNear => "files.fd-limit-near",
+            Self::LogStalled => "files.log-stalled",
             Self::AccessDenied => "access.denied",
             Self::StaleEndpoint => "net.stale-endpoint",
             Self::BypassesService => "net.bypasses-service",

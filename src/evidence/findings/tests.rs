@@ -108,6 +108,7 @@ fn judge_all(
         patched: Lookup::Missing,
         replicas: Lookup::Missing,
         checks: Vec::new(),
+        files: Lookup::Missing,
         denied: Vec::new(),
         redactor: Redactor::new(false),
     };
@@ -561,6 +562,7 @@ fn facts_with(edit: impl FnOnce(&mut Facts<'_>)) -> Verdict {
         patched: Lookup::Missing,
         replicas: Lookup::Missing,
         checks: Vec::new(),
+        files: Lookup::Missing,
         denied: Vec::new(),
         redactor: Redactor::new(false),
     };

@@ -1,6 +1,6 @@
 //! All findings in order, with what was ruled out and what was not checked.
 
-use super::{Confidence, Facts, Finding, Id, Severity, access, env, image, network, source};
+use super::{Confidence, Facts, Finding, Id, Severity, access, env, files, image, network, source};
 use crate::evidence::{provenance::Lookup, reads::Gap};
 
 /// What is the matter with a container, as far as the facts say.
@@ -92,7 +92,7 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
 
 type Rule = fn(&Facts<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     env::service_link_collision,
     network::unreachable,
     env::read_but_unset,
@@ -102,6 +102,7 @@ const RULES: [Rule; 10] = [
     source::drift,
     source::patched_after_start,
     image::replicas_differ,
+    files::of_container,
     access::denied,
 ];
 
@@ -109,7 +110,12 @@ const RULES: [Rule; 10] = [
 fn explains(finding: &Finding) -> bool {
     let is_cause = matches!(
         finding.id,
-        Id::ServiceLinkCollision | Id::Unreachable | Id::ReadButUnset | Id::Stale
+        Id::ServiceLinkCollision
+            | Id::Unreachable
+            | Id::ReadButUnset
+            | Id::Stale
+            | Id::VolumeFull
+            | Id::DescriptorLimitNear
     );
     is_cause && is_grave(finding)
 }
@@ -228,6 +234,12 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
     add("which commit runs", facts.origin.unreadable());
     add("changes since the start", facts.patched.unreadable());
     add("the other replicas", facts.replicas.unreadable());
+    add("what the process holds open", facts.files.unreadable());
+    if let Lookup::Found(files) = &facts.files {
+        add("the open files", files.held.unreadable());
+        add("how full the file systems are", files.stores.unreadable());
+        add("the limit of open files", files.descriptors.unreadable());
+    }
     for check in &facts.checks {
         add(
             &format!("whether the pod {}", check.what),
