@@ -64,38 +64,52 @@ while True: time.sleep(60)
 #[ignore = "needs a cluster: its objects say whose an address is"]
 async fn each_fault_of_the_network_is_named_and_a_healthy_pod_is_not() {
     run("net", Level::Restricted, async |test| {
-        let service = test.service("server", 80).await?;
-        let _: k8s_openapi::api::core::v1::Service = test
-            .create_object(json!({
-                "metadata": {"name": "faulty"},
-                "spec": {"selector": {"app": "faulty"}, "ports": [{"port": 80, "targetPort": 9999}]}
-            }))
-            .await?;
-        let client = format!("{KEEPS}keep('{service}', 80)");
-        let (server, gone, _, _) = tokio::try_join!(
-            test.start(program("server", SERVES, json!({}))),
-            gone(test),
-            test.start(program("client", &client, json!({"ports": []}))),
-            test.start(program("faulty", FAULTY, json!({}))),
-        )?;
-        let dials = format!(
-            "{KEEPS}threading.Thread(target=keep, args=('{gone}', 8080), daemon=True).start()\nkeep('{}', 8080)",
-            address(&server)?
-        );
-        test.start(program("dialler", &dials, json!({"ports": []}))).await?;
-
-        healthy(test).await?;
-        let faults = ["net.backlog-full", "net.close-wait", "net.listen-loopback", "net.port-mismatch"];
-        found(test, "faulty", &faults).await?;
-        let faults = ["net.bypasses-service", "net.stale-endpoint"];
-        let report = found(test, "dialler", &faults).await?;
-        let sockets = report["sockets"].as_array().cloned().unwrap_or_default();
-        let stale = sockets.iter().find(|one| one["owner"]["kind"] == "no-live-owner");
-        let last = stale.and_then(|one| one["owner"]["last_pod"].as_str());
-        check(last == Some(&format!("{}/gone", test.namespace)), || format!("whose it was: {stale:?}"))?;
-        without_rights(test).await
+        Box::pin(faults(test)).await
     })
     .await;
+}
+
+async fn faults(test: &Test) -> Result<(), Failure> {
+    let service = test.service("server", 80).await?;
+    let _: k8s_openapi::api::core::v1::Service = test
+        .create_object(json!({
+            "metadata": {"name": "faulty"},
+            "spec": {"selector": {"app": "faulty"}, "ports": [{"port": 80, "targetPort": 9999}]}
+        }))
+        .await?;
+    let client = format!("{KEEPS}keep('{service}', 80)");
+    let (server, gone, _, _) = tokio::try_join!(
+        test.start(program("server", SERVES, json!({}))),
+        gone(test),
+        test.start(program("client", &client, json!({"ports": []}))),
+        test.start(program("faulty", FAULTY, json!({}))),
+    )?;
+    let dials = format!(
+        "{KEEPS}threading.Thread(target=keep, args=('{gone}', 8080), daemon=True).start()\nkeep('{}', 8080)",
+        address(&server)?
+    );
+    test.start(program("dialler", &dials, json!({"ports": []})))
+        .await?;
+
+    healthy(test).await?;
+    let faults = [
+        "net.backlog-full",
+        "net.close-wait",
+        "net.listen-loopback",
+        "net.port-mismatch",
+    ];
+    found(test, "faulty", &faults).await?;
+    let faults = ["net.bypasses-service", "net.stale-endpoint"];
+    let report = found(test, "dialler", &faults).await?;
+    let sockets = report["sockets"].as_array().cloned().unwrap_or_default();
+    let stale = sockets
+        .iter()
+        .find(|one| one["owner"]["kind"] == "no-live-owner");
+    let last = stale.and_then(|one| one["owner"]["last_pod"].as_str());
+    check(last == Some(&format!("{}/gone", test.namespace)), || {
+        format!("whose it was: {stale:?}")
+    })?;
+    without_rights(test).await
 }
 
 fn address(pod: &Pod) -> Result<String, Failure> {

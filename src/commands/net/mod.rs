@@ -17,7 +17,7 @@ use crate::{
         printer::Printer,
     },
     evidence::{
-        connections::Sockets,
+        connections::{Socket, Sockets},
         findings::{NetFacts, PodFacts, Verdict, has_full_queue, judge_sockets},
         peers::{Directory, Names, Rewriting},
         provenance::Lookup,
@@ -166,7 +166,7 @@ fn without_owner(sockets: &Sockets, directory: &Directory) -> Vec<IpAddr> {
     let names = Names::new(directory);
     let mut addresses: Vec<IpAddr> = sockets
         .connections()
-        .filter_map(|socket| socket.far())
+        .filter_map(Socket::far)
         .filter(|far| {
             matches!(
                 names.owner(*far).kind(),

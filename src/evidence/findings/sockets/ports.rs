@@ -29,7 +29,7 @@ enum Reach<'a> {
     Nothing,
 }
 
-fn reach<'a>(sockets: &'a Sockets, protocol: Protocol, port: u16) -> Reach<'a> {
+fn reach(sockets: &Sockets, protocol: Protocol, port: u16) -> Reach<'_> {
     let at_port = |socket: &&Socket| {
         socket.facts.protocol == protocol && socket.near().is_some_and(|near| near.port() == port)
     };

@@ -93,9 +93,9 @@ fn stale(
             Confidence::Likely
         };
         (Severity::High, confidence)
-    } else if silence.is_some_and(|silence| silence >= SILENT) {
-        (Severity::Medium, Confidence::Likely)
-    } else if !dialling.is_empty() && past.is_some() {
+    } else if silence.is_some_and(|silence| silence >= SILENT)
+        || (!dialling.is_empty() && past.is_some())
+    {
         (Severity::Medium, Confidence::Likely)
     } else if !dialling.is_empty() {
         // It may be answered the next moment: the lists are a moment older.
