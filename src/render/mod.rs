@@ -7,6 +7,7 @@ mod bytes;
 pub mod findings;
 pub mod provenance;
 pub mod report;
+pub mod saved;
 pub mod table;
 
 pub use bytes::{JsonBytes, JsonCow, safe, safe_lines};

@@ -73,7 +73,7 @@ impl Seen {
     }
 
     /// How far it got, when it did not get to its end.
-    fn stuck(&self) -> Option<String> {
+    pub(super) fn stuck(&self) -> Option<String> {
         if let Some(error) = self.told.lookup_error() {
             return Some(format!("the name has no address: {error}"));
         }

@@ -48,9 +48,17 @@ pub(super) async fn checks(
         .collect();
     // Before anything is tried, or what is tried would be seen.
     let sockets = limit.within(sockets(target)).await.ok().flatten();
+    let when = facts
+        .symptom
+        .as_ref()
+        .map_or("", |_| ", also after the symptom was asked for");
     let checks = endpoints.iter().map(|endpoint| async {
         let tried = limit.within(endpoint.connect(target)).await;
-        endpoint.check(tried.unwrap_or_else(Tried::Unknown), sockets.as_deref())
+        endpoint.check(
+            tried.unwrap_or_else(Tried::Unknown),
+            sockets.as_deref(),
+            when,
+        )
     });
     join_all(checks).await
 }
@@ -119,10 +127,10 @@ impl Endpoint {
         }
     }
 
-    fn check(&self, tried: Tried, sockets: Option<&[Socket]>) -> Check {
+    fn check(&self, tried: Tried, sockets: Option<&[Socket]>, when: &str) -> Check {
         let to = format!("{}:{}", self.name, self.port);
         let at = SocketAddr::new(self.address, self.port);
-        let used = sockets.map_or(String::new(), |sockets| self.used(sockets));
+        let used = sockets.map_or(String::new(), |sockets| self.used(sockets, when));
         let (worked, seen) = match tried {
             Tried::ByName => (
                 Lookup::Found(true),
@@ -144,7 +152,7 @@ impl Endpoint {
     }
 
     /// Whether anything in the pod has a connection there.
-    fn used(&self, sockets: &[Socket]) -> String {
+    fn used(&self, sockets: &[Socket], when: &str) -> String {
         let at = SocketAddr::new(self.address, self.port);
         let is_there = |socket: &&Socket| {
             socket.far.is_some_and(|far| {
@@ -152,7 +160,7 @@ impl Endpoint {
             })
         };
         match sockets.iter().filter(is_there).count() {
-            0 => "; nothing in the pod had a connection to it".to_owned(),
+            0 => format!("; nothing in the pod had a connection to it{when}"),
             1 => "; the pod had 1 connection to it".to_owned(),
             count => format!("; the pod had {count} connections to it"),
         }

@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub replicas: Lookup<Vec<Replica>>,
     /// What was tried from the pod.
     pub checks: Vec<Check>,
+    /// What somebody complains of, tried from the pod; `None` when nobody named it.
+    pub symptom: Option<Symptom>,
     /// What could not be looked at.
     pub denied: Vec<Denied>,
     /// Decides what of a value is shown.
@@ -148,6 +150,32 @@ pub struct Check {
     pub worked: Lookup<bool>,
     /// What was seen.
     pub seen: String,
+}
+
+/// A URL that somebody says does not answer as it should, asked for from the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symptom {
+    /// The request, as in `GET http://reviews:9080/reviews/0`.
+    pub request: String,
+    /// Whom it asks, without the port.
+    pub host: String,
+    /// On which port.
+    pub port: u16,
+    /// Whether that is the process itself.
+    pub is_own: bool,
+    /// What came of it; `Unreadable` when it could not be tried.
+    pub outcome: Lookup<Outcome>,
+}
+
+/// What came of a request, each with what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A whole response with this status.
+    Status(u16, String),
+    /// A connection, and no whole response.
+    Broken(String),
+    /// No connection.
+    Unreached(String),
 }
 
 /// Something that could not be looked at.

@@ -12,16 +12,17 @@ mod facts;
 mod image;
 mod network;
 mod source;
+mod symptom;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use facts::{
-    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
-    Replica, Variables,
+    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
+    PatchedFile, Replica, Symptom, Variables,
 };
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 
@@ -67,11 +68,28 @@ pub enum Id {
     ReplicasDiffer,
     /// What the program needs cannot be reached.
     Unreachable,
+    /// What somebody complains of shows when it is tried.
+    SymptomReproduced,
     /// Something could not be looked at.
     AccessDenied,
 }
 
 impl Id {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ServiceLinkCollision,
+        Self::ReadButUnset,
+        Self::Stale,
+        Self::Shadowed,
+        Self::Drift,
+        Self::NotOnRef,
+        Self::PatchedAfterStart,
+        Self::ReplicasDiffer,
+        Self::Unreachable,
+        Self::SymptomReproduced,
+        Self::AccessDenied,
+    ];
+
     /// Its text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -85,6 +103,7 @@ impl Id {
             Self::PatchedAfterStart => "src.patched-after-start",
             Self::ReplicasDiffer => "image.replicas-differ",
             Self::Unreachable => "net.unreachable",
+            Self::SymptomReproduced => "symptom.reproduced",
             Self::AccessDenied => "access.denied",
         }
     }
@@ -97,7 +116,7 @@ impl Serialize for Id {
 }
 
 /// How bad something is if it is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It breaks what the program is for.
@@ -109,7 +128,7 @@ pub enum Severity {
 }
 
 /// How sure something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The facts leave no other reading.
