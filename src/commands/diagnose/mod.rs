@@ -196,6 +196,7 @@ async fn look(
             (_, Err(why)) => Lookup::Unreadable((*why).clone()),
         },
         code: sources,
+        hints: Vec::new(),
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
@@ -205,13 +206,17 @@ async fn look(
         denied,
         redactor: Redactor::new(args.show_secrets),
     };
+    if let Ok(survey) = &survey {
+        facts.hints = code::hints(target, survey, &facts, &limit).await;
+    }
     add_survey(&mut facts, survey);
     progress.say("trying what the code talks to");
-    facts.symptom = match &symptom {
-        Some(asked) if asked.is_own() => Some(asked.ask(target, &limit).await),
-        _ => None,
-    };
-    facts.checks = network::checks(target, &facts, &declared, &limit).await;
+    let mut before = None;
+    if let Some(asked) = symptom.as_ref().filter(|asked| asked.is_own()) {
+        before = network::sockets(target, &limit).await;
+        facts.symptom = Some(asked.ask(target, &limit).await);
+    }
+    facts.checks = network::checks(target, &facts, &declared, before, &limit).await;
     // Last: a connection of its own would be taken for one of the process.
     if let (Some(asked), None) = (&symptom, &facts.symptom) {
         facts.symptom = Some(asked.ask(target, &limit).await);

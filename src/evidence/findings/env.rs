@@ -67,6 +67,18 @@ pub(super) fn service_link_collision(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
+/// The variables that a program could take for a port: links to Services that are URLs.
+#[must_use]
+pub fn mistakable_links(variables: &Variables<'_>) -> Vec<BString> {
+    let attributed = variables.attribution.variables.iter();
+    attributed
+        .filter(|variable| {
+            matches!(&variable.origin, Origin::ServiceLink { form, .. } if form.is_url())
+        })
+        .map(|variable| variable.name.clone())
+        .collect()
+}
+
 struct Link<'a> {
     name: &'a BString,
     value: BString,
@@ -134,6 +146,10 @@ impl Link<'_> {
             (LinkState::Changed, Some(name)) => fact(
                 format!("{service} has another address or port now: the link is of before"),
                 source(name),
+            ),
+            (LinkState::Sampled, _) => fact(
+                "the kubelet gave the same link to the agent's container, which declares nothing",
+                Source::Probe,
             ),
             (LinkState::NotRead, _) => fact(
                 "its address and port are those of the variables beside it; Services could not be read",

@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub variables: Lookup<Variables<'a>>,
     /// The running code, as far as it was read.
     pub code: Vec<CodeFile>,
+    /// Names that stand in compiled programs; looked for where no source runs.
+    pub hints: Vec<ProgramHint>,
     /// How the running code differs from the reference.
     pub drift: Lookup<Drift>,
     /// Which commits have the running code.
@@ -65,6 +67,15 @@ pub struct CodeFile {
     pub own: bool,
     /// Its lines that the reference does not have, counted from 1; `None` when it was not compared.
     pub changed_lines: Option<Vec<usize>>,
+}
+
+/// A name of a variable that stands in a program without sources: that it reads it, and for what, cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramHint {
+    /// The program, as the process sees it.
+    pub path: BString,
+    /// The variable.
+    pub name: BString,
 }
 
 /// How the running code differs from a reference.

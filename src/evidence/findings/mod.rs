@@ -20,9 +20,10 @@ mod verdict;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 
+pub use env::mistakable_links;
 pub use facts::{
     Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
-    PatchedFile, Replica, Symptom, Variables,
+    PatchedFile, ProgramHint, Replica, Symptom, Variables,
 };
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 

@@ -69,6 +69,7 @@ impl Case {
             declarations: &declarations,
             image: &image,
             sample: None,
+            first: None,
             started_at: Some(STARTED),
             keys: &KEYS,
         };
@@ -103,6 +104,7 @@ fn judge_all(
             has_spec: true,
         }),
         code: case.code.clone(),
+        hints: Vec::new(),
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
@@ -557,6 +559,7 @@ fn facts_with(edit: impl FnOnce(&mut Facts<'_>)) -> Verdict {
             has_spec: true,
         }),
         code: Vec::new(),
+        hints: Vec::new(),
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
@@ -813,4 +816,21 @@ fn a_symptom_that_could_not_be_tried_is_not_checked_and_rules_nothing_out() {
             .iter()
             .any(|one| one.what == "what comes of GET http://reviews:9080/x")
     );
+}
+
+#[test]
+fn a_name_in_a_compiled_program_is_a_hint_and_no_cause() {
+    let mut case = Case::new("/app/x.py", "");
+    case.code.clear();
+    case.edit = |facts| {
+        facts.hints = vec![ProgramHint {
+            path: "/app/server".into(),
+            name: "REVIEWS_PORT".into(),
+        }];
+    };
+    let verdict = case.judge();
+    assert!(verdict.causes.is_empty() && verdict.listed.is_empty());
+    assert!(verdict.unchecked.iter().any(|one| one.what
+        == "for what /app/server takes REVIEWS_PORT, a link's URL, if it reads it"
+        && one.why.starts_with("hint:")));
 }

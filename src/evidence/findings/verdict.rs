@@ -241,6 +241,15 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
             check.worked.unreadable(),
         );
     }
+    for hint in &facts.hints {
+        add(
+            &format!(
+                "for what {} takes {}, a link's URL, if it reads it",
+                hint.path, hint.name
+            ),
+            Some("hint: the name stands in the program, whose source does not run"),
+        );
+    }
     if let Some(symptom) = &facts.symptom {
         add(
             &format!("what comes of {}", symptom.request),
