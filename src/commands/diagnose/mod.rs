@@ -292,7 +292,20 @@ fn readable_environment(
     denied: &mut Vec<Denied>,
 ) -> Result<Result<Environment, String>, CommandError> {
     match environment {
-        Ok(environment) => Ok(Ok(environment)),
+        Ok(environment) => {
+            if environment.overwritten {
+                let process = target.process();
+                denied.push(Denied {
+                    what: format!("all of the environment of process {}", process.id.pid),
+                    why: format!(
+                        "{} has overwritten a part of it, to set its title for example",
+                        safe(&process.name)
+                    ),
+                    needs: String::new(),
+                });
+            }
+            Ok(Ok(environment))
+        }
         Err(error) if is_final(&error) => Err(error.into()),
         Err(error) => {
             let why = error.to_string();

@@ -834,3 +834,35 @@ fn a_name_in_a_compiled_program_is_a_hint_and_no_cause() {
         == "for what /app/server takes REVIEWS_PORT, a link's URL, if it reads it"
         && one.why.starts_with("hint:")));
 }
+
+#[test]
+fn an_overwritten_environment_leaves_what_the_kubelet_gave_as_likely() {
+    let mut case = Case::new(
+        "/app/index.php",
+        "<?php $p = getenv('REVIEWS_PORT') ?: '9080'; $u = \"http://reviews:{$p}/\";",
+    );
+    case.block = "-fpm: pool www\0\0\0".to_owned();
+    assert!(Environment::parse(case.block.as_str()).overwritten);
+    let verdict = case.judge();
+    let [cause] = verdict.causes.as_slice() else {
+        panic!("{verdict:#?}")
+    };
+    assert_eq!(
+        (cause.id, cause.confidence),
+        (Id::ServiceLinkCollision, Confidence::Likely)
+    );
+    assert!(text(cause).contains("the process has overwritten its environment"));
+    // Links are off, the spec sets it, or the Service is younger than the container: it was given no URL.
+    case.spec.service_links = false;
+    assert!(case.judge().causes.is_empty());
+    case.spec.service_links = true;
+    literal(&mut case, "REVIEWS_PORT", "9080");
+    assert!(case.judge().causes.is_empty());
+    case.spec.env.clear();
+    let younger = Service {
+        created_at: Some(STARTED + 1),
+        ..reviews("10.0.0.7")
+    };
+    case.cluster.services = Lookup::Found(vec![younger]);
+    assert!(case.judge().causes.is_empty());
+}

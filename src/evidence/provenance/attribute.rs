@@ -142,7 +142,7 @@ pub enum WhyAbsent {
     Removed,
     /// One of the two.
     Undecided,
-    /// The process has overwritten a part of its environment.
+    /// It was declared before the container started, and the process has overwritten a part of its environment.
     Overwritten,
 }
 
@@ -518,9 +518,7 @@ impl<'a> Attributor<'a> {
     }
 
     fn why_absent(&self, declared: &Declared) -> WhyAbsent {
-        if self.known.environment.overwritten {
-            return WhyAbsent::Overwritten;
-        }
+        let overwritten = self.known.environment.overwritten;
         let changed_at = match &declared.by {
             Declaration::ServiceLink { service, .. } => self.service_created_at(service),
             Declaration::EnvFrom { object, .. } | Declaration::Key { object, .. } => self
@@ -529,10 +527,12 @@ impl<'a> Attributor<'a> {
                 .object(object)
                 .found()
                 .and_then(|object| object.changed_at),
+            _ if overwritten => return WhyAbsent::Overwritten,
             _ => return WhyAbsent::Removed,
         };
         match (changed_at, self.known.started_at) {
             (Some(changed), Some(started)) if changed > started => WhyAbsent::SinceStart,
+            (Some(_), Some(_)) if overwritten => WhyAbsent::Overwritten,
             (Some(_), Some(_)) if declared.by.is_in_spec() => WhyAbsent::Removed,
             // A kubelet may start a container before it hears of a Service.
             _ => WhyAbsent::Undecided,
