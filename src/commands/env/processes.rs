@@ -156,12 +156,12 @@ fn text(all: &[One<'_>], printer: &mut Printer) -> Result<(), CommandError> {
         let written = match (&one.lines, first) {
             (Err(error), _) => writeln!(out, "# {heading}: not readable: {error}"),
             (Ok(lines), Some(first)) if first.process.id == one.process.id => {
-                let all: String = lines
-                    .entries
-                    .values()
-                    .map(|(_, line)| format!("{line}\n"))
-                    .collect();
-                write!(out, "# {heading}\n{all}")
+                let mut text = String::new();
+                for (_, line) in lines.entries.values() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                write!(out, "# {heading}\n{text}")
             }
             (
                 Ok(lines),

@@ -675,14 +675,14 @@ reviews = "http://reviews:{0}".format(os.environ.get("REVIEWS_PORT", "9080"))
 details = "http://details:{0}".format(os.environ.get("DETAILS_PORT", "9080"))
 "#;
 
-fn symptom(host: &str, outcome: Outcome) -> Option<Symptom> {
-    Some(Symptom {
+fn symptom(host: &str, outcome: Outcome) -> Symptom {
+    Symptom {
         request: format!("GET http://{host}:9080/x"),
         host: host.to_owned(),
         port: 9080,
         is_own: host == "127.0.0.1",
         outcome: Lookup::Found(outcome),
-    })
+    }
 }
 
 fn well() -> Outcome {
@@ -707,7 +707,7 @@ fn about(findings: &[Finding]) -> Vec<String> {
 
 #[test]
 fn a_symptom_that_answers_well_rules_its_service_out_and_parts_what_touches_it_from_the_rest() {
-    let verdict = two_collisions(|facts| facts.symptom = symptom("reviews", well()));
+    let verdict = two_collisions(|facts| facts.symptom = Some(symptom("reviews", well())));
     assert_eq!(about(&verdict.causes), ["REVIEWS_PORT"]);
     assert_eq!(about(&verdict.listed), ["DETAILS_PORT"]);
     let facts = text(&verdict.causes[0]);
@@ -726,12 +726,14 @@ fn a_symptom_that_leads_to_no_cause_takes_no_blame_from_any() {
     // The page itself, under a name from outside: it may need all of it.
     for host in ["productpage", "shop.example", "10.0.0.8", "127.0.0.1"] {
         let verdict = match host {
-            "productpage" => two_collisions(|facts| facts.symptom = symptom("productpage", well())),
-            "shop.example" => {
-                two_collisions(|facts| facts.symptom = symptom("shop.example", well()))
+            "productpage" => {
+                two_collisions(|facts| facts.symptom = Some(symptom("productpage", well())))
             }
-            "10.0.0.8" => two_collisions(|facts| facts.symptom = symptom("10.0.0.8", well())),
-            _ => two_collisions(|facts| facts.symptom = symptom("127.0.0.1", well())),
+            "shop.example" => {
+                two_collisions(|facts| facts.symptom = Some(symptom("shop.example", well())))
+            }
+            "10.0.0.8" => two_collisions(|facts| facts.symptom = Some(symptom("10.0.0.8", well()))),
+            _ => two_collisions(|facts| facts.symptom = Some(symptom("127.0.0.1", well()))),
         };
         assert_eq!(
             about(&verdict.causes),
@@ -740,9 +742,9 @@ fn a_symptom_that_leads_to_no_cause_takes_no_blame_from_any() {
         );
     }
     // A Service of the same name in another namespace has no link.
-    let verdict = two_collisions(|facts| facts.symptom = symptom("reviews.other", well()));
+    let verdict = two_collisions(|facts| facts.symptom = Some(symptom("reviews.other", well())));
     assert_eq!(verdict.causes.len(), 2);
-    let verdict = two_collisions(|facts| facts.symptom = symptom("reviews.shop.svc", well()));
+    let verdict = two_collisions(|facts| facts.symptom = Some(symptom("reviews.shop.svc", well())));
     assert_eq!(about(&verdict.causes), ["REVIEWS_PORT"]);
 }
 
@@ -750,17 +752,20 @@ fn a_symptom_that_leads_to_no_cause_takes_no_blame_from_any() {
 fn a_symptom_that_shows_is_named_by_how_far_it_got() {
     let judged = |edit: fn(&mut Facts<'_>)| facts_with(edit);
     let verdict = judged(|facts| {
-        facts.symptom = symptom("reviews", Outcome::Unreached("refused after 1.0 ms".into()));
+        facts.symptom = Some(symptom(
+            "reviews",
+            Outcome::Unreached("refused after 1.0 ms".into()),
+        ));
     });
     assert_eq!(verdict.causes[0].id, Id::Unreachable);
     assert_eq!(about(&verdict.causes), ["reviews:9080"]);
     let verdict = {
         let mut case = Case::new("/app/page.py", MASTER);
         case.edit = |facts| {
-            facts.symptom = symptom(
+            facts.symptom = Some(symptom(
                 "reviews",
                 Outcome::Status(503, "503 Service Unavailable, 0 bytes in 1.0 ms".into()),
-            );
+            ));
         };
         case.judge()
     };
@@ -777,17 +782,23 @@ fn a_symptom_that_shows_is_named_by_how_far_it_got() {
     );
     // It asks for the wrong thing: true, and no fault of anybody's.
     let verdict = judged(|facts| {
-        facts.symptom = symptom("reviews", Outcome::Status(404, "404 Not Found".into()));
+        facts.symptom = Some(symptom(
+            "reviews",
+            Outcome::Status(404, "404 Not Found".into()),
+        ));
     });
     assert!(verdict.causes.is_empty() && verdict.listed[0].id == Id::SymptomReproduced);
     // The process itself: that it fails says not why.
     let verdict = judged(|facts| {
-        facts.symptom = symptom("127.0.0.1", Outcome::Status(500, "500 Internal".into()));
+        facts.symptom = Some(symptom(
+            "127.0.0.1",
+            Outcome::Status(500, "500 Internal".into()),
+        ));
     });
     assert!(verdict.causes.is_empty() && verdict.listed[0].id == Id::SymptomReproduced);
     // One failure is one finding.
     let verdict = judged(|facts| {
-        facts.symptom = symptom("reviews", Outcome::Unreached("refused".into()));
+        facts.symptom = Some(symptom("reviews", Outcome::Unreached("refused".into())));
         facts.checks = vec![Check {
             what: "connects to reviews:9080".into(),
             to: "reviews:9080".into(),
@@ -806,7 +817,7 @@ fn a_symptom_that_could_not_be_tried_is_not_checked_and_rules_nothing_out() {
     let verdict = facts_with(|facts| {
         facts.symptom = Some(Symptom {
             outcome: Lookup::Unreadable("it took longer than 30s".into()),
-            ..symptom("reviews", well()).unwrap()
+            ..symptom("reviews", well())
         });
     });
     assert!(verdict.causes.is_empty() && verdict.ruled_out.is_empty());

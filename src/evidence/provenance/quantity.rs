@@ -10,10 +10,9 @@ const NANO: i128 = 1_000_000_000;
 #[must_use]
 pub fn divided(resource: &str, amount: &str, divisor: &str) -> Option<String> {
     // Of processors, thousandths count; of all else only whole ones.
-    let unit = if resource.ends_with(".cpu") {
-        NANO / 1000
-    } else {
-        NANO
+    let unit = match resource.rsplit('.').next() {
+        Some("cpu") => NANO / 1000,
+        _ => NANO,
     };
     let units = |text: &str| Some(up(nanos(text)?, unit));
     let divisor = match divisor {
