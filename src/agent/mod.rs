@@ -5,6 +5,7 @@
 //! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
+mod connections;
 mod container;
 mod dial;
 mod end;
@@ -15,6 +16,7 @@ mod identity;
 mod list;
 mod lookup;
 mod net;
+mod netlink;
 mod network;
 mod open_files;
 mod ourselves;

@@ -1,8 +1,8 @@
 //! Which probe answers which request.
 
 use super::{
-    Answer, Output, environ, http, identity::Borrowed, list, lookup, open_files, ourselves,
-    proc_file, processes, read, sockets, tcp, walk,
+    Answer, Output, connections, environ, http, identity::Borrowed, list, lookup, open_files,
+    ourselves, proc_file, processes, read, sockets, tcp, walk,
 };
 use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
@@ -38,6 +38,7 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Tcp(request) => tcp::answer(request, output),
         Request::Lookup(request) => lookup::answer(request, output),
         Request::Http(request) => http::answer(request, output),
+        Request::Connections(request) => connections::answer(request, output),
     }
 }
 
@@ -55,7 +56,8 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         Request::Tcp(request) => Some(request.process),
         Request::Lookup(request) => Some(request.process),
         Request::Http(request) => Some(request.process),
-        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
+        // It looks at one process after the other, with the ids that each takes.
+        Request::Processes(_) | Request::Agent | Request::Run(_) | Request::Connections(_) => None,
     }
 }
 

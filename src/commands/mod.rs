@@ -29,6 +29,7 @@ mod fan_out;
 mod fetch;
 pub mod ls;
 pub mod man;
+pub mod net;
 mod probe;
 pub mod ps;
 pub mod pull;

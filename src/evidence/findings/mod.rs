@@ -11,6 +11,7 @@ mod env;
 mod facts;
 mod image;
 mod network;
+mod sockets;
 mod source;
 mod symptom;
 #[cfg(test)]
@@ -24,6 +25,9 @@ pub use env::mistakable_links;
 pub use facts::{
     Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
     PatchedFile, ProgramHint, Replica, Symptom, Variables,
+};
+pub use sockets::{
+    DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
 };
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 
@@ -73,6 +77,18 @@ pub enum Id {
     SymptomReproduced,
     /// Something could not be looked at.
     AccessDenied,
+    /// The program connects to an address that nobody has any more.
+    StaleEndpoint,
+    /// The program connects to pods of a Service by their own addresses.
+    BypassesService,
+    /// The peers have closed, and the process has not.
+    CloseWait,
+    /// A declared port listens on loopback only.
+    ListenLoopback,
+    /// A Service leads to a port on which the pod does not listen.
+    PortMismatch,
+    /// A listener's queue is full.
+    BacklogFull,
 }
 
 impl Id {
@@ -106,6 +122,12 @@ impl Id {
             Self::Unreachable => "net.unreachable",
             Self::SymptomReproduced => "symptom.reproduced",
             Self::AccessDenied => "access.denied",
+            Self::StaleEndpoint => "net.stale-endpoint",
+            Self::BypassesService => "net.bypasses-service",
+            Self::CloseWait => "net.close-wait",
+            Self::ListenLoopback => "net.listen-loopback",
+            Self::PortMismatch => "net.port-mismatch",
+            Self::BacklogFull => "net.backlog-full",
         }
     }
 }
@@ -173,6 +195,8 @@ pub enum Source {
     Status,
     /// Something that was tried from the pod.
     Probe,
+    /// The kernel's tables of sockets.
+    Sockets,
 }
 
 /// What to do about a finding.

@@ -7,6 +7,7 @@
 //! Append enum variants, never reorder them; golden-bytes tests below hold their place.
 
 mod agent;
+mod connection;
 mod container;
 mod failure;
 mod file;
@@ -20,6 +21,10 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, IdRange, Seccomp};
+pub use connection::{
+    ConnectionRecord, ConnectionsRequest, Counters, Held, NetProcess, SocketFacts, SocketTable,
+    TcpFacts, Way,
+};
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
@@ -91,6 +96,9 @@ pub enum Request {
     Lookup(LookupRequest),
     /// One request over HTTP. Data: `Vec<ProbeRecord>`.
     Http(Box<HttpRequest>),
+    /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
+    /// Data: `Vec<ConnectionRecord>`.
+    Connections(ConnectionsRequest),
 }
 
 impl Request {
@@ -112,6 +120,7 @@ impl Request {
             Self::Tcp(_) => "connect",
             Self::Lookup(_) => "look up a name",
             Self::Http(_) => "send an HTTP request",
+            Self::Connections(_) => "list the connections",
         }
     }
 }
@@ -355,6 +364,79 @@ mod tests {
                 13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1,
                 b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3,
             ],
+        );
+    }
+
+    #[test]
+    fn connections_have_these_bytes() {
+        golden(
+            Request::Connections(ConnectionsRequest {
+                process: PROCESS,
+                unix: true,
+            }),
+            &[14, 172, 2, 5, 1],
+        );
+        golden(ConnectionRecord::Network(Network::Shared), &[0, 0]);
+        golden(
+            ConnectionRecord::Table(SocketTable {
+                protocol: Protocol::Udp,
+                is_v6: true,
+                way: Way::ProcNet(None),
+            }),
+            &[1, 1, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Socket(Box::new(SocketFacts {
+                protocol: Protocol::Tcp,
+                near: Some(([1, 2, 3, 4], 80).into()),
+                far: None,
+                path: None,
+                state: Some(SocketState::CloseWait),
+                unread: 1,
+                unsent: 2,
+                retransmits: 3,
+                timer: Some(4),
+                uid: 5,
+                inode: 6,
+                only_v6: Some(true),
+                tcp: Some(TcpFacts {
+                    backoff: 7,
+                    timeout: 8,
+                    unacknowledged: 9,
+                    total_retransmits: 10,
+                    round_trip: 11,
+                    last_sent: 12,
+                    last_received: 13,
+                    last_acknowledged: 14,
+                    bytes_acknowledged: 15,
+                    bytes_received: 16,
+                }),
+            })),
+            &[
+                2, 0, 1, 0, 1, 2, 3, 4, 80, 0, 0, 1, 7, 1, 2, 3, 1, 4, 5, 6, 1, 1, 1, 7, 8, 9, 10,
+                11, 12, 13, 14, 15, 16,
+            ],
+        );
+        golden(
+            ConnectionRecord::Counters(Counters {
+                listen_overflows: Some(1),
+                listen_drops: None,
+            }),
+            &[3, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Process(NetProcess {
+                id: PROCESS,
+                name: "n".into(),
+            }),
+            &[4, 172, 2, 5, 1, b'n'],
+        );
+        golden(
+            ConnectionRecord::Held(vec![Held {
+                descriptor: 3,
+                inode: 4,
+            }]),
+            &[5, 1, 3, 4],
         );
     }
 
