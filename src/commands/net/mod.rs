@@ -170,7 +170,7 @@ fn without_owner(sockets: &Sockets, directory: &Directory) -> Vec<IpAddr> {
         .filter(|far| {
             matches!(
                 names.owner(*far).kind(),
-                "no-live-owner" | "unknown" | "external"
+                "no-live-owner" | "no-object" | "unknown" | "external"
             )
         })
         .map(|far| far.ip())
