@@ -14,16 +14,18 @@ mod image;
 mod network;
 mod sockets;
 mod source;
+mod symptom;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use env::mistakable_links;
 pub use facts::{
-    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
-    Replica, Variables,
+    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
+    PatchedFile, ProgramHint, Replica, Symptom, Variables,
 };
 pub use files::{asks_for_activity, files};
 pub use sockets::{
@@ -81,6 +83,8 @@ pub enum Id {
     DescriptorLimitNear,
     /// A log is not written any more.
     LogStalled,
+    /// What somebody complains of shows when it is tried.
+    SymptomReproduced,
     /// Something could not be looked at.
     AccessDenied,
     /// The program connects to an address that nobody has any more.
@@ -98,6 +102,21 @@ pub enum Id {
 }
 
 impl Id {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ServiceLinkCollision,
+        Self::ReadButUnset,
+        Self::Stale,
+        Self::Shadowed,
+        Self::Drift,
+        Self::NotOnRef,
+        Self::PatchedAfterStart,
+        Self::ReplicasDiffer,
+        Self::Unreachable,
+        Self::SymptomReproduced,
+        Self::AccessDenied,
+    ];
+
     /// Its text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -115,6 +134,7 @@ impl Id {
             Self::VolumeFull => "files.volume-full",
             Self::DescriptorLimitNear => "files.fd-limit-near",
             Self::LogStalled => "files.log-stalled",
+            Self::SymptomReproduced => "symptom.reproduced",
             Self::AccessDenied => "access.denied",
             Self::StaleEndpoint => "net.stale-endpoint",
             Self::BypassesService => "net.bypasses-service",
@@ -133,7 +153,7 @@ impl Serialize for Id {
 }
 
 /// How bad something is if it is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It breaks what the program is for.
@@ -145,7 +165,7 @@ pub enum Severity {
 }
 
 /// How sure something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The facts leave no other reading.
