@@ -5,6 +5,7 @@
 //! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
+mod connections;
 mod container;
 mod dial;
 mod end;
@@ -18,6 +19,7 @@ mod list;
 mod lookup;
 mod mounts;
 mod net;
+mod netlink;
 mod network;
 mod open_files;
 mod ourselves;

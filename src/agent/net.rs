@@ -78,7 +78,7 @@ fn for_each_row<E: From<Errno>>(
     Ok(())
 }
 
-fn for_each_unix_socket<E: From<Errno>>(
+pub(super) fn for_each_unix_socket<E: From<Errno>>(
     target: &Target,
     mut each: impl FnMut(Socket) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -96,7 +96,7 @@ fn for_each_unix_socket<E: From<Errno>>(
 }
 
 /// Opens a table; `None` when the kernel does without this protocol.
-fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
+pub(super) fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
     match target.file(name) {
         Ok(file) => Ok(Some(file)),
         Err(Errno::ENOENT) if target.is_alive() => Ok(None),
@@ -105,7 +105,7 @@ fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
 }
 
 /// A table in parts of whole lines.
-struct Lines {
+pub(super) struct Lines {
     reader: BufReader<File>,
     part: Vec<u8>,
     is_open: bool,
@@ -115,7 +115,7 @@ struct Lines {
 const PART: usize = 64 * 1024;
 
 impl Lines {
-    fn new(file: File) -> Self {
+    pub(super) fn new(file: File) -> Self {
         Self {
             reader: BufReader::with_capacity(PART, file),
             part: Vec::new(),
@@ -124,7 +124,7 @@ impl Lines {
     }
 
     /// The next part, without the table's heading; `None` at the end.
-    fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
+    pub(super) fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
         let fail = |error: std::io::Error| errno_of(&error);
         if !self.is_open {
             self.reader

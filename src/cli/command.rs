@@ -7,8 +7,8 @@ use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
     curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
     dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, ls::LsArgs, man::ManArgs,
-    ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, watch::WatchArgs,
-    which_ref::WhichRefArgs,
+    net::NetArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
+    watch::WatchArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -61,6 +61,8 @@ pub enum Command {
     Curl(CurlArgs),
     /// Look up a name as the target does, question by question
     Dig(DigArgs),
+    /// List who is connected to whom, whose each peer is, and what is wrong with that
+    Net(NetArgs),
     /// Connect from where the target stands, and say what answers
     Tcp(TcpArgs),
     /// Show what a process uses, live: processor, memory against limits, throttling, descriptors, sockets, restarts

@@ -84,6 +84,7 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),
         Command::Curl(args) => commands::curl::run(args, printer).await,
         Command::Dig(args) => commands::dig::run(args, printer).await,
+        Command::Net(args) => commands::net::run(args, printer).await,
         Command::Tcp(args) => commands::tcp::run(args, printer).await,
         Command::Watch(args) => commands::watch::run(args, printer).await,
         Command::Man(args) => commands::man::run(&args, Cli::command(), printer),

@@ -9,7 +9,8 @@ use super::fetch::is_final;
 use crate::{
     evidence::{
         noise::mounts::{self, Mount},
-        roots::{Answers, Candidates, Facts, Root, Why, system},
+        packages,
+        roots::{Answers, Candidates, Facts, Questions, Root, Why, system},
     },
     protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
     session::{Reply, RequestError},
@@ -19,8 +20,14 @@ use crate::{
 /// The most that is read of a configuration, an environment or a table of the kernel.
 const LIMIT: usize = 8 << 20;
 
+/// The same of a database of packages: rpm's has the descriptions of all of them in it.
+const DATABASE_LIMIT: usize = 128 << 20;
+
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
+
+/// How deep configurations may include others.
+const ROUNDS: usize = 6;
 
 /// Lists of packages that are read at most.
 const PACKAGE_LIMIT: usize = 4000;
@@ -89,14 +96,32 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
         .filter_map(|file| file.name.known().cloned())
         .collect();
     let process = target.process();
-    let candidates = Candidates::of(&Facts {
+    let mut candidates = Candidates::of(&Facts {
         process,
+        processes: &target.processes,
         environment: facts.environment.as_deref(),
         maps: facts.maps.as_deref(),
         open_files: &open_files,
     });
-    let questions = candidates.questions();
     let mut answers = Answers::default();
+    ask(target, candidates.questions(), &mut answers).await?;
+    for _ in 0..ROUNDS {
+        let further = candidates.further_questions(&answers);
+        if further == Questions::default() {
+            break;
+        }
+        ask(target, further, &mut answers).await?;
+    }
+    let folder = process.folder.known().map(|folder| folder.as_bstr());
+    Ok(candidates.settle(&answers, folder))
+}
+
+/// Finds out what is asked, all at once. What is not there gets no answer.
+async fn ask(
+    target: &Target,
+    questions: Questions,
+    answers: &mut Answers,
+) -> Result<(), RequestError> {
     let contents = stream::iter(questions.contents).map(|path| async move {
         let content = read(target, path.clone(), LIMIT).await;
         (path, content)
@@ -105,9 +130,14 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
         let exists = exists(target, path.clone()).await;
         (path, exists)
     });
-    let (contents, existence) = tokio::join!(
+    let listings = stream::iter(questions.listings).map(|path| async move {
+        let entries = list(target, path.clone()).await;
+        (path, entries)
+    });
+    let (contents, existence, listings) = tokio::join!(
         contents.buffered(AT_ONCE).collect::<Vec<_>>(),
-        existence.buffered(AT_ONCE).collect::<Vec<_>>()
+        existence.buffered(AT_ONCE).collect::<Vec<_>>(),
+        listings.buffered(AT_ONCE).collect::<Vec<_>>()
     );
     for (path, content) in contents {
         if let Some(content) = unless_final(content)? {
@@ -119,12 +149,16 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
             answers.existing.push(path);
         }
     }
-    let folder = process.folder.known().map(|folder| folder.as_bstr());
-    Ok(candidates.settle(&answers, folder))
+    for (path, entries) in listings {
+        let entries = unless_final(entries)?.unwrap_or_default();
+        let names = entries.into_iter().map(|entry| entry.path).collect();
+        answers.listings.insert(path, names);
+    }
+    Ok(())
 }
 
 /// The files of the distribution's packages, when a root lies where those are.
-pub(super) async fn packages(
+pub(super) async fn packaged_files(
     target: &Target,
     roots: &[BString],
 ) -> Result<HashSet<BString>, RequestError> {
@@ -135,14 +169,28 @@ pub(super) async fn packages(
     {
         return Ok(files);
     }
-    for database in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
+    for database in packages::APK_DATABASES {
         if let Some(content) = unless_final(read(target, database.into(), LIMIT).await)? {
-            return Ok(system::apk_files(&content));
+            return Ok(packages::apk_files(&content));
         }
     }
-    let folder = BString::from("/var/lib/dpkg/info");
+    for database in packages::RPM_DATABASES {
+        let content = read(target, database.into(), DATABASE_LIMIT).await;
+        if let Some(content) = unless_final(content)? {
+            if let Err(error) = packages::rpm_files(&content, &mut files) {
+                tracing::warn!(database, %error, "convention decides which files are the distribution's");
+            }
+            return Ok(files);
+        }
+    }
+    dpkg_files(target, &mut files).await?;
+    Ok(files)
+}
+
+async fn dpkg_files(target: &Target, files: &mut HashSet<BString>) -> Result<(), RequestError> {
+    let folder = BString::from(packages::DPKG_FOLDER);
     let Some(entries) = unless_final(list(target, folder.clone()).await)? else {
-        return Ok(files);
+        return Ok(());
     };
     let lists = entries
         .into_iter()
@@ -154,10 +202,10 @@ pub(super) async fn packages(
         .buffered(AT_ONCE);
     while let Some(content) = contents.next().await {
         if let Some(content) = unless_final(content)? {
-            system::dpkg_files(&content, &mut files);
+            packages::dpkg_files(&content, files);
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 /// Reads a file of the target, at most so many bytes of it.

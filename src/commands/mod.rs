@@ -30,6 +30,7 @@ mod fetch;
 pub mod files;
 pub mod ls;
 pub mod man;
+pub mod net;
 mod probe;
 pub mod ps;
 pub mod pull;

@@ -3,6 +3,7 @@
 pub mod choice;
 pub mod classes;
 pub mod comparison;
+pub mod connections;
 pub mod container;
 pub mod dns;
 pub mod environment;
@@ -13,6 +14,8 @@ pub mod fit;
 pub mod mapping;
 pub mod noise;
 pub mod origin;
+pub mod packages;
+pub mod peers;
 pub mod provenance;
 pub mod reach;
 pub mod reads;

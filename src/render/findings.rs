@@ -118,6 +118,7 @@ pub(super) fn place(source: &Source) -> String {
         Source::Git(name) => format!("git {}", safe(name.as_bytes())),
         Source::Status => "the pods' status".to_owned(),
         Source::Probe => "tried in the pod".to_owned(),
+        Source::Sockets => "the kernel's sockets".to_owned(),
     }
 }
 
@@ -260,6 +261,7 @@ impl Serialize for JsonSource<'_> {
             Source::Git(_) => "git",
             Source::Status => "status",
             Source::Probe => "probe",
+            Source::Sockets => "sockets",
         };
         fields.serialize_field("kind", kind)?;
         match self.0 {
@@ -269,7 +271,7 @@ impl Serialize for JsonSource<'_> {
             }
             Source::File(path) => fields.serialize_field("path", &JsonBytes(path))?,
             Source::Object(name) | Source::Git(name) => fields.serialize_field("name", name)?,
-            Source::Environ | Source::Spec | Source::Status | Source::Probe => {}
+            Source::Environ | Source::Spec | Source::Status | Source::Probe | Source::Sockets => {}
         }
         fields.end()
     }

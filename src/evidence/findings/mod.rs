@@ -12,6 +12,7 @@ mod facts;
 mod files;
 mod image;
 mod network;
+mod sockets;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,9 @@ pub use facts::{
     Replica, Variables,
 };
 pub use files::{asks_for_activity, files};
+pub use sockets::{
+    DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
+};
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 
 /// Something that is wrong, or that somebody should know.
@@ -79,6 +83,18 @@ pub enum Id {
     LogStalled,
     /// Something could not be looked at.
     AccessDenied,
+    /// The program connects to an address that nobody has any more.
+    StaleEndpoint,
+    /// The program connects to pods of a Service by their own addresses.
+    BypassesService,
+    /// The peers have closed, and the process has not.
+    CloseWait,
+    /// A declared port listens on loopback only.
+    ListenLoopback,
+    /// A Service leads to a port on which the pod does not listen.
+    PortMismatch,
+    /// A listener's queue is full.
+    BacklogFull,
 }
 
 impl Id {
@@ -100,6 +116,12 @@ impl Id {
             Self::DescriptorLimitNear => "files.fd-limit-near",
             Self::LogStalled => "files.log-stalled",
             Self::AccessDenied => "access.denied",
+            Self::StaleEndpoint => "net.stale-endpoint",
+            Self::BypassesService => "net.bypasses-service",
+            Self::CloseWait => "net.close-wait",
+            Self::ListenLoopback => "net.listen-loopback",
+            Self::PortMismatch => "net.port-mismatch",
+            Self::BacklogFull => "net.backlog-full",
         }
     }
 }
@@ -167,6 +189,8 @@ pub enum Source {
     Status,
     /// Something that was tried from the pod.
     Probe,
+    /// The kernel's tables of sockets.
+    Sockets,
 }
 
 /// What to do about a finding.

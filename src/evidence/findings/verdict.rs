@@ -117,7 +117,12 @@ fn explains(finding: &Finding) -> bool {
             | Id::VolumeFull
             | Id::DescriptorLimitNear
     );
-    is_cause && finding.severity <= Severity::Medium && finding.confidence <= Confidence::Likely
+    is_cause && is_grave(finding)
+}
+
+/// Whether something is bad and sure enough to be named as a cause.
+pub(super) fn is_grave(finding: &Finding) -> bool {
+    finding.severity <= Severity::Medium && finding.confidence <= Confidence::Likely
 }
 
 /// Puts what the code's origin says beside the cause that stands on a changed line: that is how the fault came in.

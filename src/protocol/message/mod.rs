@@ -7,6 +7,7 @@
 //! Append enum variants, never reorder them; golden-bytes tests below hold their place.
 
 mod agent;
+mod connection;
 mod container;
 mod failure;
 mod file;
@@ -22,6 +23,10 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, IdRange, Seccomp};
+pub use connection::{
+    ConnectionRecord, ConnectionsRequest, Counters, Held, NetProcess, SocketFacts, SocketTable,
+    TcpFacts, Way,
+};
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
@@ -95,6 +100,9 @@ pub enum Request {
     Lookup(LookupRequest),
     /// One request over HTTP. Data: `Vec<ProbeRecord>`.
     Http(Box<HttpRequest>),
+    /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
+    /// Data: `Vec<ConnectionRecord>`.
+    Connections(ConnectionsRequest),
     /// What the process holds open, in full. Data: `Vec<HeldFile>`.
     Files(ProcessId),
     /// How full the file systems are that it sees. Data: `Vec<Volume>`.
@@ -122,6 +130,7 @@ impl Request {
             Self::Tcp(_) => "connect",
             Self::Lookup(_) => "look up a name",
             Self::Http(_) => "send an HTTP request",
+            Self::Connections(_) => "list the connections",
             Self::Files(_) => "list what is held open",
             Self::Volumes(_) => "look at the file systems",
             Self::Sample(_) => "look at what is used",
@@ -372,10 +381,83 @@ mod tests {
     }
 
     #[test]
+    fn connections_have_these_bytes() {
+        golden(
+            Request::Connections(ConnectionsRequest {
+                process: PROCESS,
+                unix: true,
+            }),
+            &[14, 172, 2, 5, 1],
+        );
+        golden(ConnectionRecord::Network(Network::Shared), &[0, 0]);
+        golden(
+            ConnectionRecord::Table(SocketTable {
+                protocol: Protocol::Udp,
+                is_v6: true,
+                way: Way::ProcNet(None),
+            }),
+            &[1, 1, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Socket(Box::new(SocketFacts {
+                protocol: Protocol::Tcp,
+                near: Some(([1, 2, 3, 4], 80).into()),
+                far: None,
+                path: None,
+                state: Some(SocketState::CloseWait),
+                unread: 1,
+                unsent: 2,
+                retransmits: 3,
+                timer: Some(4),
+                uid: 5,
+                inode: 6,
+                only_v6: Some(true),
+                tcp: Some(TcpFacts {
+                    backoff: 7,
+                    timeout: 8,
+                    unacknowledged: 9,
+                    total_retransmits: 10,
+                    round_trip: 11,
+                    last_sent: 12,
+                    last_received: 13,
+                    last_acknowledged: 14,
+                    bytes_acknowledged: 15,
+                    bytes_received: 16,
+                }),
+            })),
+            &[
+                2, 0, 1, 0, 1, 2, 3, 4, 80, 0, 0, 1, 7, 1, 2, 3, 1, 4, 5, 6, 1, 1, 1, 7, 8, 9, 10,
+                11, 12, 13, 14, 15, 16,
+            ],
+        );
+        golden(
+            ConnectionRecord::Counters(Counters {
+                listen_overflows: Some(1),
+                listen_drops: None,
+            }),
+            &[3, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Process(NetProcess {
+                id: PROCESS,
+                name: "n".into(),
+            }),
+            &[4, 172, 2, 5, 1, b'n'],
+        );
+        golden(
+            ConnectionRecord::Held(vec![Held {
+                descriptor: 3,
+                inode: 4,
+            }]),
+            &[5, 1, 3, 4],
+        );
+    }
+
+    #[test]
     fn files_volumes_and_samples_have_these_bytes() {
-        golden(Request::Files(PROCESS), &[14, 172, 2, 5]);
-        golden(Request::Volumes(PROCESS), &[15, 172, 2, 5]);
-        golden(Request::Sample(PROCESS), &[16, 172, 2, 5]);
+        golden(Request::Files(PROCESS), &[15, 172, 2, 5]);
+        golden(Request::Volumes(PROCESS), &[16, 172, 2, 5]);
+        golden(Request::Sample(PROCESS), &[17, 172, 2, 5]);
         let known = || Reading::Known(BString::from("k"));
         golden(
             HeldFile {

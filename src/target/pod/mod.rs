@@ -11,6 +11,7 @@ pub mod cleanup;
 mod client;
 mod container;
 pub mod declared;
+pub mod directory;
 mod error;
 pub mod examine;
 mod exec;
