@@ -90,7 +90,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "IMAGE", env = "KDBG_IMAGE", default_value = DEFAULT_IMAGE, hide_env_values = true)]
     pub image: String,
     /// How long to wait for the agent to start
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "KDBG_TIMEOUT", default_value = "30s", value_parser = duration, hide_env_values = true)]
     pub timeout: Duration,
     /// How long the agent's container rests after the last command before it ends
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]

@@ -9,6 +9,7 @@ use super::fetch::is_final;
 use crate::{
     evidence::{
         noise::mounts::{self, Mount},
+        packages,
         roots::{Answers, Candidates, Facts, Root, Why, system},
     },
     protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
@@ -18,6 +19,9 @@ use crate::{
 
 /// The most that is read of a configuration, an environment or a table of the kernel.
 const LIMIT: usize = 8 << 20;
+
+/// The same of a database of packages: rpm's has the descriptions of all of them in it.
+const DATABASE_LIMIT: usize = 128 << 20;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
@@ -124,7 +128,7 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
 }
 
 /// The files of the distribution's packages, when a root lies where those are.
-pub(super) async fn packages(
+pub(super) async fn packaged_files(
     target: &Target,
     roots: &[BString],
 ) -> Result<HashSet<BString>, RequestError> {
@@ -135,14 +139,28 @@ pub(super) async fn packages(
     {
         return Ok(files);
     }
-    for database in ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"] {
+    for database in packages::APK_DATABASES {
         if let Some(content) = unless_final(read(target, database.into(), LIMIT).await)? {
-            return Ok(system::apk_files(&content));
+            return Ok(packages::apk_files(&content));
         }
     }
-    let folder = BString::from("/var/lib/dpkg/info");
+    for database in packages::RPM_DATABASES {
+        let content = read(target, database.into(), DATABASE_LIMIT).await;
+        if let Some(content) = unless_final(content)? {
+            if let Err(error) = packages::rpm_files(&content, &mut files) {
+                tracing::warn!(database, %error, "convention decides which files are the distribution's");
+            }
+            return Ok(files);
+        }
+    }
+    dpkg_files(target, &mut files).await?;
+    Ok(files)
+}
+
+async fn dpkg_files(target: &Target, files: &mut HashSet<BString>) -> Result<(), RequestError> {
+    let folder = BString::from(packages::DPKG_FOLDER);
     let Some(entries) = unless_final(list(target, folder.clone()).await)? else {
-        return Ok(files);
+        return Ok(());
     };
     let lists = entries
         .into_iter()
@@ -154,10 +172,10 @@ pub(super) async fn packages(
         .buffered(AT_ONCE);
     while let Some(content) = contents.next().await {
         if let Some(content) = unless_final(content)? {
-            system::dpkg_files(&content, &mut files);
+            packages::dpkg_files(&content, files);
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 /// Reads a file of the target, at most so many bytes of it.

@@ -14,6 +14,7 @@ pub mod mapping;
 pub mod names;
 pub mod noise;
 pub mod origin;
+pub mod packages;
 pub mod phases;
 pub mod provenance;
 pub mod reach;

@@ -21,6 +21,7 @@ mod git_read;
 mod identity;
 mod kubelet_oracle;
 mod noise;
+mod packages_oracle;
 mod probes;
 mod ps;
 mod reads_oracle;

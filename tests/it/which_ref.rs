@@ -2,6 +2,7 @@
 
 mod origin;
 mod packages;
+mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

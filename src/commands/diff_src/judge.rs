@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString, ByteSlice as _};
+use futures::{StreamExt as _, stream};
 
 use super::{
     contents::{Cache, Reader},
@@ -41,6 +42,10 @@ const RENAME_SIZE: u64 = 1 << 20;
 
 /// The largest list of installed packages.
 const LIST_SIZE: usize = 64 << 20;
+/// As many lists of packages are read, or descriptions of one each.
+const LISTS: usize = 4000;
+/// As many of them at once.
+const AT_ONCE: usize = 32;
 
 /// A difference that is noise.
 pub(super) struct NoiseRow {
@@ -139,7 +144,7 @@ impl Case<'_> {
             attributes: Attributes::new(&attributes),
             ignored: Ignored::new(&ignores),
             mounts: mounts::below(self.facts.mounts.clone(), &roots),
-            packages: facts::packages(self.target, &roots).await?,
+            packages: facts::packaged_files(self.target, &roots).await?,
         })
     }
 
@@ -420,21 +425,10 @@ impl Case<'_> {
         if locks.is_empty() {
             return Ok(());
         }
-        let mut installed = lock::Versions::new();
-        let paths = judgement
-            .noise
+        let is_yarn = locks
             .iter()
-            .filter_map(|row| Some(&row.difference.running.as_ref()?.path));
-        for path in paths {
-            lock::installed_at(path.as_ref(), &mut installed);
-            if lock::lists_installed(path.as_ref()) {
-                match facts::read(self.target, path.clone(), LIST_SIZE).await {
-                    Ok(content) => lock::installed_in(path.as_ref(), &content, &mut installed),
-                    Err(error) if is_final(&error) => return Err(error.into()),
-                    Err(error) => tracing::debug!(%error, "a list of packages could not be read"),
-                }
-            }
-        }
+            .any(|file| lock::is_of_yarn(file.path.as_ref()));
+        let installed = self.installed(judgement, is_yarn).await?;
         let ids = locks.iter().map(|file| file.version.id).collect();
         let contents = self.reference.blobs(ids).await?;
         for (file, content) in locks.iter().zip(contents) {
@@ -453,6 +447,44 @@ impl Case<'_> {
                 );
         }
         Ok(())
+    }
+
+    /// The versions of the packages that are installed, by the names of their files and by the lists of them.
+    async fn installed(
+        &self,
+        judgement: &Judgement,
+        one_by_one: bool,
+    ) -> Result<lock::Versions, CommandError> {
+        let mut installed = lock::Versions::new();
+        let mut lists = Vec::new();
+        let paths = judgement
+            .noise
+            .iter()
+            .filter_map(|row| Some(&row.difference.running.as_ref()?.path));
+        for path in paths {
+            lock::installed_at(path.as_ref(), &mut installed);
+            let describes_one = || one_by_one && lock::describes_installed(path.as_ref());
+            if lock::lists_installed(path.as_ref()) || describes_one() {
+                lists.push(path.clone());
+            }
+        }
+        lists.truncate(LISTS);
+        let mut contents = stream::iter(lists)
+            .map(async |path| {
+                (
+                    facts::read(self.target, path.clone(), LIST_SIZE).await,
+                    path,
+                )
+            })
+            .buffered(AT_ONCE);
+        while let Some((content, path)) = contents.next().await {
+            match content {
+                Ok(content) => lock::installed_in(path.as_ref(), &content, &mut installed),
+                Err(error) if is_final(&error) => return Err(error.into()),
+                Err(error) => tracing::debug!(%error, "a list of packages could not be read"),
+            }
+        }
+        Ok(installed)
     }
 
     fn late(&self, difference: &Difference, started: i64) -> Option<Finding> {

@@ -29,7 +29,8 @@ use crate::{
     },
     evidence::fit::RunningFile,
     git::Repository,
-    target::Target,
+    registry::Image,
+    target::{Place, Target},
 };
 
 /// Arguments of `kdbg which-ref`.
@@ -53,12 +54,34 @@ pub struct WhichRefArgs {
     /// the folder of the script]
     #[arg(long = "root", value_name = "DIR")]
     roots: Vec<PathBuf>,
+    /// Ask the registry of the pod's image for its labels; for a process of this machine, name the image
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    registry: Option<ImageChoice>,
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
     /// Do not compare files above this size, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     max_file_size: u64,
+}
+
+/// Of which image a registry is asked.
+#[derive(Clone, Debug)]
+enum ImageChoice {
+    /// That of the pod.
+    OfTarget,
+    /// This one.
+    Named(String),
+}
+
+impl From<&str> for ImageChoice {
+    fn from(typed: &str) -> Self {
+        if typed.is_empty() {
+            Self::OfTarget
+        } else {
+            Self::Named(typed.to_owned())
+        }
+    }
 }
 
 /// Runs `kdbg which-ref`.
@@ -96,10 +119,15 @@ async fn look(
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("naming the running files");
+    let image = image(args, &target)?;
     let roots = facts::asked_or_found(&target, &args.roots).await?;
     let (hash, limit) = (repository.hash_kind(), args.max_file_size);
     let running = running::walk(&target, &roots, hash, limit, &progress).await?;
-    let mut notes = origin::collect(&target, &running).await;
+    let (mut notes, labels) = tokio::join!(
+        origin::collect(&target, &running),
+        origin::labels(image.as_ref())
+    );
+    notes.extend(labels);
     let mut files = files_of(&running);
     files.extend(origin::embedded(&notes, hash));
     progress.say("comparing with the history");
@@ -128,6 +156,26 @@ async fn look(
     let status = report.status();
     target.close().await;
     Ok(status)
+}
+
+/// The image whose registry is to be asked.
+fn image(args: &WhichRefArgs, target: &Target) -> Result<Option<Image>, CommandError> {
+    let image = match (&args.registry, &target.place) {
+        (None, _) => return Ok(None),
+        (Some(ImageChoice::Named(name)), _) => Image::named(name),
+        (Some(ImageChoice::OfTarget), Place::Pod(place)) => {
+            Image::of_status(&place.image, &place.image_id)
+        }
+        (Some(ImageChoice::OfTarget), Place::Machine(_)) => {
+            return Err(CommandError::usage(
+                "nobody knows from which image a process of this machine is",
+            )
+            .hint("name it: `--registry=IMAGE`"));
+        }
+    };
+    image
+        .map(Some)
+        .map_err(|error| CommandError::usage(error.to_string()))
 }
 
 /// The running files as the search wants them.

@@ -24,6 +24,7 @@ use crate::{
     git::Repository,
     object::{HashKind, ObjectId, blob_id},
     protocol::message::{FileHead, FileTail, Request},
+    registry::{self, Image},
     render::safe,
     session::RequestError,
     target::{Place, Target},
@@ -87,9 +88,28 @@ pub(super) async fn collect(target: &Target, walked: &NamedFiles) -> Notes {
     for folder in &walked.git_folders {
         notes.git_folder(target, folder).await;
     }
+    notes.sort();
     notes
-        .claims
-        .sort_by(|left, right| (left.kind, &left.source).cmp(&(right.kind, &right.source)));
+}
+
+/// What the labels of an image say, as its registry tells them.
+pub(super) async fn labels(image: Option<&Image>) -> Notes {
+    let mut notes = Notes::default();
+    let Some(image) = image else {
+        return notes;
+    };
+    match registry::describe(image).await {
+        Ok(description) => notes.claims = labels::claims(&description.labels),
+        Err(error) => {
+            let hint = error
+                .hint()
+                .map_or_else(String::new, |hint| format!("; {hint}"));
+            notes.unread.push((
+                format!("labels of {image}").into(),
+                format!("{error}{hint}"),
+            ));
+        }
+    }
     notes
 }
 
@@ -185,6 +205,18 @@ fn archives(target: &Target, walked: &NamedFiles) -> Vec<BString> {
 }
 
 impl Notes {
+    /// Adds others.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.claims.extend(others.claims);
+        self.unread.extend(others.unread);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.claims
+            .sort_by(|left, right| (left.kind, &left.source).cmp(&(right.kind, &right.source)));
+    }
+
     async fn executable(&mut self, target: &Target) {
         let Some(path) = target.process().executable.known() else {
             return;

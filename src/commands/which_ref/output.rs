@@ -480,6 +480,14 @@ impl<'a> Report<'a> {
                     reason: failure.to_string(),
                 })
                 .collect(),
+            unread_evidence: self
+                .unread
+                .iter()
+                .map(|(path, reason)| JsonUnreadable {
+                    path: JsonBytes(path),
+                    reason: reason.clone(),
+                })
+                .collect(),
         }
     }
 
@@ -598,6 +606,8 @@ struct JsonReport<'a> {
     evidence: Vec<JsonClaim<'a>>,
     complete: bool,
     unreadable: Vec<JsonUnreadable<'a>>,
+    /// Notes of the image's origin that could not be read.
+    unread_evidence: Vec<JsonUnreadable<'a>>,
 }
 
 #[derive(Serialize)]

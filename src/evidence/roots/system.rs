@@ -1,6 +1,4 @@
-//! Folders of the distribution, by convention and by what its package database says.
-
-use std::{collections::HashSet, hash::BuildHasher};
+//! Folders of the distribution, by convention; `packages` knows better where there is a database.
 
 use bstr::{BStr, BString, ByteSlice as _};
 
@@ -118,35 +116,6 @@ pub fn needs_packages(root: &BStr) -> bool {
     root == "/" || is_system(root)
 }
 
-/// Reads the files of `/lib/apk/db/installed`: `F:` names a folder, `R:` a file in it.
-pub fn apk_files(database: &[u8]) -> HashSet<BString> {
-    let mut folder: &[u8] = b"";
-    let mut files = HashSet::new();
-    for line in database.lines() {
-        if let Some(name) = line.strip_prefix(b"F:") {
-            folder = name;
-        } else if let Some(name) = line.strip_prefix(b"R:") {
-            let parts: &[&[u8]] = &[
-                b"/",
-                folder,
-                if folder.is_empty() { b"" } else { b"/" },
-                name,
-            ];
-            files.insert(parts.concat().into());
-        }
-    }
-    files
-}
-
-/// Reads a list of `/var/lib/dpkg/info`: a path a line.
-pub fn dpkg_files(list: &[u8], files: &mut HashSet<BString, impl BuildHasher>) {
-    files.extend(
-        list.lines()
-            .filter(|line| line.starts_with(b"/") && *line != b"/.")
-            .map(BString::from),
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,16 +134,5 @@ mod tests {
         ] {
             assert!(!is_system(path.into()), "{path}");
         }
-    }
-
-    #[test]
-    fn package_databases_name_files() {
-        let apk = apk_files(b"P:musl\nF:lib\nR:libc.so\nZ:x\nF:usr/bin\nR:ldd\n\nF:\nR:top\n");
-        let mut names: Vec<_> = apk.iter().map(ToString::to_string).collect();
-        names.sort();
-        assert_eq!(names, ["/lib/libc.so", "/top", "/usr/bin/ldd"]);
-        let mut dpkg = HashSet::new();
-        dpkg_files(b"/.\n/usr\n/usr/bin/ldd\n", &mut dpkg);
-        assert!(dpkg.contains(&BString::from("/usr/bin/ldd")) && dpkg.len() == 2);
     }
 }

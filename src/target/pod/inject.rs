@@ -27,10 +27,7 @@ use super::{
     exec::exec,
     images, push,
 };
-use crate::{
-    protocol::SILENCE_LIMIT,
-    session::{Session, SessionError},
-};
+use crate::session::{Session, SessionError};
 
 /// The agent of kdbg's own image.
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
@@ -287,7 +284,7 @@ pub(super) async fn converse(
         *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
     let pod_name = pod.name_any();
-    let talking = attempts(cluster, &pod_name, wanted, name);
+    let talking = attempts(cluster, &pod_name, wanted, name, &say);
     let watching = watch(cluster, pod, target, wanted, name, &say);
     let result = timeout(limit, async {
         tokio::select! {
@@ -311,6 +308,7 @@ async fn attempts(
     pod: &str,
     wanted: &Wanted<'_>,
     name: &str,
+    say: &impl Fn(String),
 ) -> Result<Session, PodError> {
     let mut path = AGENT_PATH.to_owned();
     let started = Instant::now();
@@ -328,6 +326,9 @@ async fn attempts(
         match outcome {
             Ok(session) => return Ok(session),
             Err(Attempt::Early) => {}
+            Err(Attempt::Silent) => {
+                say("the cluster started the agent in it, and no byte came of it".to_owned());
+            }
             Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
                 return Err(PodError::NoAgent {
                     image: wanted.image.to_owned(),
@@ -353,6 +354,8 @@ fn pause(waited: Duration) -> Duration {
 enum Attempt {
     /// The container is not there yet.
     Early,
+    /// The cluster took the program and has given no byte of it.
+    Silent,
     /// It is there, and has no agent that this client could talk to.
     NoAgent(String),
     Failed(PodError),
@@ -372,10 +375,11 @@ async fn attempt(
         Ok(Ok(program)) => program,
     };
     let end = program.end.clone();
-    let reason = match timeout(SILENCE_LIMIT, Session::open(program.stdout, program.stdin)).await {
+    let reason = match timeout(ATTEMPT_LIMIT, Session::open(program.stdout, program.stdin)).await {
         Ok(Ok(session)) => return Ok(session),
         Ok(Err(reason)) => reason,
-        Err(_) => SessionError::Silent,
+        // A node that is that busy may still start the next one.
+        Err(_) => return Err(Attempt::Silent),
     };
     let said = end.failure();
     match said.as_deref() {

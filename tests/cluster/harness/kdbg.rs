@@ -115,6 +115,8 @@ impl Test {
             .args(arguments)
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .env("KDBG_IMAGE", image_name("kdbg-agent:dev"))
+            // Many tests share two cores; how fast an agent starts is for the benchmarks.
+            .env("KDBG_TIMEOUT", "90s")
             .env("TZ", "UTC")
             .env_remove("KDBG_LOG")
             .stdin(Stdio::null())
