@@ -41,25 +41,38 @@ pub(super) fn for_each_inet_socket<E: From<Errno>>(
     target: &Target,
     mut each: impl FnMut(Socket) -> Result<(), E>,
 ) -> Result<(), E> {
-    for (name, protocol) in [
-        ("net/tcp", Protocol::Tcp),
-        ("net/tcp6", Protocol::Tcp),
-        ("net/udp", Protocol::Udp),
-        ("net/udp6", Protocol::Udp),
-    ] {
-        let Some(file) = table(target, name)? else {
-            continue;
-        };
-        let mut lines = Lines::new(file);
-        // A part at a time: a busy node has a hundred thousand connections.
-        while let Some(part) = lines.next_part()? {
-            let sockets = match protocol {
-                Protocol::Tcp => parse_tcp(part),
-                Protocol::Udp | Protocol::Unix => parse_udp(part),
-            };
-            for socket in sockets.ok_or(Errno::EBADMSG)? {
-                each(socket)?;
-            }
+    for_each_tcp_socket(target, &mut each)?;
+    for name in ["net/udp", "net/udp6"] {
+        for_each_row(target, name, parse_udp, &mut each)?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with every TCP socket of the process's network namespace.
+pub(super) fn for_each_tcp_socket<E: From<Errno>>(
+    target: &Target,
+    mut each: impl FnMut(Socket) -> Result<(), E>,
+) -> Result<(), E> {
+    for name in ["net/tcp", "net/tcp6"] {
+        for_each_row(target, name, parse_tcp, &mut each)?;
+    }
+    Ok(())
+}
+
+fn for_each_row<E: From<Errno>>(
+    target: &Target,
+    name: &str,
+    parse: fn(&[u8]) -> Option<Vec<Socket>>,
+    each: &mut impl FnMut(Socket) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(file) = table(target, name)? else {
+        return Ok(());
+    };
+    let mut lines = Lines::new(file);
+    // A part at a time: a busy node has a hundred thousand connections.
+    while let Some(part) = lines.next_part()? {
+        for socket in parse(part).ok_or(Errno::EBADMSG)? {
+            each(socket)?;
         }
     }
     Ok(())

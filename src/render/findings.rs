@@ -169,11 +169,13 @@ impl Serialize for JsonVerdict<'_> {
     }
 }
 
-fn findings(all: &[Finding]) -> Vec<JsonFinding<'_>> {
+/// Findings as JSON, for a report that has more than a verdict.
+pub fn findings(all: &[Finding]) -> Vec<JsonFinding<'_>> {
     all.iter().map(JsonFinding).collect()
 }
 
-struct JsonFinding<'a>(&'a Finding);
+/// A finding as JSON, as a verdict has it.
+pub struct JsonFinding<'a>(&'a Finding);
 
 impl Serialize for JsonFinding<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -6,6 +6,7 @@
 mod bytes;
 pub mod findings;
 pub mod provenance;
+pub mod quantity;
 pub mod report;
 pub mod saved;
 pub mod table;

@@ -20,6 +20,7 @@ mod incident_000;
 mod incident_000_languages;
 mod network;
 mod pods;
+mod probes;
 mod provenance;
 mod pull;
 mod rbac;

@@ -13,7 +13,7 @@ use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
     evidence::reach,
-    protocol::message::{Address, HttpRequest, ProbeRecord, Request},
+    protocol::message::{Address, HttpProtocol, HttpRequest, ProbeRecord, Request},
     render::safe,
     target::Target,
 };
@@ -138,6 +138,7 @@ impl Once {
             connect_limit: milliseconds(connect),
             idle_limit: milliseconds(total),
             total_limit: Some(milliseconds(total)),
+            protocol: HttpProtocol::Negotiated,
         }
     }
 }

@@ -202,6 +202,7 @@ async fn look(
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
+        files: Lookup::Missing,
         symptom: None,
         denied,
         redactor: Redactor::new(args.show_secrets),

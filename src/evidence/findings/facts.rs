@@ -5,6 +5,7 @@ use bstr::BString;
 
 use crate::evidence::{
     environment::Environment,
+    files::FileFacts,
     provenance::{Attribution, Declarations, Lookup, Restart},
     reads::FileReads,
     redact::Redactor,
@@ -33,6 +34,8 @@ pub struct Facts<'a> {
     pub replicas: Lookup<Vec<Replica>>,
     /// What was tried from the pod.
     pub checks: Vec<Check>,
+    /// What the process holds open, and on what.
+    pub files: Lookup<FileFacts>,
     /// What somebody complains of, tried from the pod; `None` when nobody named it.
     pub symptom: Option<Symptom>,
     /// What could not be looked at.

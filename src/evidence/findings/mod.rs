@@ -9,6 +9,7 @@
 mod access;
 mod env;
 mod facts;
+mod files;
 mod image;
 mod network;
 mod sockets;
@@ -26,6 +27,7 @@ pub use facts::{
     Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
     PatchedFile, ProgramHint, Replica, Symptom, Variables,
 };
+pub use files::{asks_for_activity, files};
 pub use sockets::{
     DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
 };
@@ -73,6 +75,14 @@ pub enum Id {
     ReplicasDiffer,
     /// What the program needs cannot be reached.
     Unreachable,
+    /// A file is deleted and still takes up space.
+    DeletedOpen,
+    /// Nothing more can be written to a file system.
+    VolumeFull,
+    /// The process has nearly as many descriptors as it may have.
+    DescriptorLimitNear,
+    /// A log is not written any more.
+    LogStalled,
     /// What somebody complains of shows when it is tried.
     SymptomReproduced,
     /// Something could not be looked at.
@@ -120,6 +130,10 @@ impl Id {
             Self::PatchedAfterStart => "src.patched-after-start",
             Self::ReplicasDiffer => "image.replicas-differ",
             Self::Unreachable => "net.unreachable",
+            Self::DeletedOpen => "files.deleted-open",
+            Self::VolumeFull => "files.volume-full",
+            Self::DescriptorLimitNear => "files.fd-limit-near",
+            Self::LogStalled => "files.log-stalled",
             Self::SymptomReproduced => "symptom.reproduced",
             Self::AccessDenied => "access.denied",
             Self::StaleEndpoint => "net.stale-endpoint",

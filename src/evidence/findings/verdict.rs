@@ -1,7 +1,7 @@
 //! All findings in order, with what was ruled out and what was not checked.
 
 use super::{
-    Confidence, Facts, Finding, Id, Severity, access, env, image, network, source, symptom,
+    Confidence, Facts, Finding, Id, Severity, access, env, files, image, network, source, symptom,
 };
 use crate::evidence::{provenance::Lookup, reads::Gap};
 
@@ -98,7 +98,7 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
 
 type Rule = fn(&Facts<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     env::service_link_collision,
     network::unreachable,
     symptom::reproduced,
@@ -109,6 +109,7 @@ const RULES: [Rule; 11] = [
     source::drift,
     source::patched_after_start,
     image::replicas_differ,
+    files::of_container,
     access::denied,
 ];
 
@@ -120,6 +121,8 @@ fn explains(finding: &Finding) -> bool {
             | Id::Unreachable
             | Id::ReadButUnset
             | Id::Stale
+            | Id::VolumeFull
+            | Id::DescriptorLimitNear
             | Id::SymptomReproduced
     );
     is_cause && is_grave(finding)
@@ -240,6 +243,12 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
     add("which commit runs", facts.origin.unreadable());
     add("changes since the start", facts.patched.unreadable());
     add("the other replicas", facts.replicas.unreadable());
+    add("what the process holds open", facts.files.unreadable());
+    if let Lookup::Found(files) = &facts.files {
+        add("the open files", files.held.unreadable());
+        add("how full the file systems are", files.stores.unreadable());
+        add("the limit of open files", files.descriptors.unreadable());
+    }
     for check in &facts.checks {
         add(
             &format!("whether the pod {}", check.what),

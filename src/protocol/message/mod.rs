@@ -11,9 +11,11 @@ mod connection;
 mod container;
 mod failure;
 mod file;
+mod held;
 mod probe;
 mod process;
 mod run;
+mod sample;
 mod socket;
 mod tree;
 
@@ -28,14 +30,16 @@ pub use connection::{
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use held::{HeldBy, HeldFile, HeldStat, Opened, Space, Volume};
 pub use probe::{
     Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
-    Exchange, HostsLine, HttpBody, HttpHead, HttpRequest, Icmp, Libc, LibcKind, LookupRequest,
-    Network, Phase, ProbeRecord, Resolution, ResolverSetup, Route, SearchRule, Source, TcpRequest,
-    TlsSession, TrustStore, Trusted, Via,
+    Exchange, HostsLine, Http2State, HttpBody, HttpHead, HttpProtocol, HttpRequest, HttpVersion,
+    Icmp, Libc, LibcKind, LookupRequest, Network, Phase, ProbeRecord, Resolution, ResolverSetup,
+    Route, SearchRule, Source, TcpRequest, TlsSession, TrustStore, Trusted, Via,
 };
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
+pub use sample::{GroupFile, Sample, SocketCount};
 pub use socket::{Address, Protocol, Socket, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
 
@@ -99,6 +103,12 @@ pub enum Request {
     /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
     /// Data: `Vec<ConnectionRecord>`.
     Connections(ConnectionsRequest),
+    /// What the process holds open, in full. Data: `Vec<HeldFile>`.
+    Files(ProcessId),
+    /// How full the file systems are that it sees. Data: `Vec<Volume>`.
+    Volumes(ProcessId),
+    /// What the process and its control groups use now. Head: [`Sample`].
+    Sample(ProcessId),
 }
 
 impl Request {
@@ -121,6 +131,9 @@ impl Request {
             Self::Lookup(_) => "look up a name",
             Self::Http(_) => "send an HTTP request",
             Self::Connections(_) => "list the connections",
+            Self::Files(_) => "list what is held open",
+            Self::Volumes(_) => "look at the file systems",
+            Self::Sample(_) => "look at what is used",
         }
     }
 }
@@ -359,10 +372,11 @@ mod tests {
                 connect_limit: 1,
                 idle_limit: 2,
                 total_limit: Some(3),
+                protocol: HttpProtocol::Http2,
             })),
             &[
                 13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1,
-                b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3,
+                b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3, 2,
             ],
         );
     }
@@ -441,6 +455,77 @@ mod tests {
     }
 
     #[test]
+    fn files_volumes_and_samples_have_these_bytes() {
+        golden(Request::Files(PROCESS), &[15, 172, 2, 5]);
+        golden(Request::Volumes(PROCESS), &[16, 172, 2, 5]);
+        golden(Request::Sample(PROCESS), &[17, 172, 2, 5]);
+        let known = || Reading::Known(BString::from("k"));
+        golden(
+            HeldFile {
+                by: HeldBy::Descriptor(3),
+                name: known(),
+                stat: Reading::Known(HeldStat {
+                    kind: Some(FileKind::File),
+                    device: 1,
+                    inode: 2,
+                    links: 3,
+                    size: 4,
+                    allocated: 5,
+                    modified: -1,
+                    born: Some(1),
+                }),
+                opened: Some(Opened {
+                    flags: 6,
+                    position: 7,
+                }),
+            },
+            &[4, 3, 0, 1, b'k', 0, 1, 0, 1, 2, 3, 4, 5, 1, 1, 2, 1, 6, 7],
+        );
+        golden(
+            Volume {
+                mount: 1,
+                space: Reading::Known(Space {
+                    size: 2,
+                    free: 3,
+                    available: 4,
+                    inodes: 5,
+                    free_inodes: 6,
+                    read_only: true,
+                }),
+            },
+            &[1, 0, 2, 3, 4, 5, 6, 1],
+        );
+        golden(
+            Sample {
+                at: 1,
+                wall: -1,
+                ticks: 100,
+                page: 2,
+                stat: known(),
+                status: known(),
+                limits: known(),
+                descriptors: Reading::Known(3),
+                sockets: Reading::Known(vec![SocketCount {
+                    state: SocketState::CloseWait,
+                    count: 4,
+                }]),
+                groups: Reading::Known(vec![GroupFile {
+                    above: 5,
+                    unified: true,
+                    group: "/g".into(),
+                    name: "n".to_owned(),
+                    content: known(),
+                }]),
+                pressure: vec![("p".to_owned(), "q".into())],
+            },
+            &[
+                1, 1, 100, 2, 0, 1, b'k', 0, 1, b'k', 0, 1, b'k', 0, 3, 0, 1, 7, 4, 0, 1, 5, 1, 2,
+                b'/', b'g', 1, b'n', 0, 1, b'k', 1, 1, b'p', 1, b'q',
+            ],
+        );
+    }
+
+    #[test]
     fn records_of_probes_keep_their_numbers() {
         let resolution = Resolution {
             at: 1,
@@ -510,8 +595,18 @@ mod tests {
                     after: 6,
                     phase: Phase::Head,
                 },
+                http2: Some(Http2State {
+                    settings: Some(1),
+                    head_sent: true,
+                    body_sent: 7,
+                    body_waits: 8,
+                }),
             })),
-            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4],
+            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4, 1, 1, 1, 1, 7, 8],
+        );
+        golden(
+            ProbeRecord::Trailers(vec![("a".into(), "b".into())]),
+            &[12, 1, 1, b'a', 1, b'b'],
         );
     }
 

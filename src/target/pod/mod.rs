@@ -17,9 +17,11 @@ pub mod examine;
 mod exec;
 mod images;
 mod inject;
+pub mod objects;
 mod push;
 pub mod replicas;
 mod resolve;
+mod restarts;
 mod rung;
 mod witness;
 
@@ -30,6 +32,7 @@ use kube::ResourceExt as _;
 
 pub use client::{Cluster, ClusterOptions};
 pub use error::{PodError, Refusal, Verb};
+pub use restarts::{Restarts, restarts};
 pub use rung::{Rung, User};
 
 use self::{

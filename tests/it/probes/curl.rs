@@ -12,12 +12,12 @@ use super::{has, read_head, report, says, server, silence, target, text};
 use crate::support::running::{Running, assert_code, command, kdbg, python, said};
 
 /// What curl prints for the same words.
-fn curl(words: &[&str]) -> Vec<u8> {
+pub(super) fn curl(words: &[&str]) -> Vec<u8> {
     let output = Command::new("curl").arg("-s").args(words).output().unwrap();
     output.stdout
 }
 
-fn url(address: SocketAddr, path: &str) -> String {
+pub(super) fn url(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
@@ -184,7 +184,7 @@ s.serve_forever()
 }
 
 /// A certificate authority and a server certificate for `localhost`, as files in a folder.
-fn certificates(folder: &Path) {
+pub(super) fn certificates(folder: &Path) {
     let script = "
         openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj '/CN=Test CA' \
             -addext basicConstraints=critical,CA:true -addext keyUsage=keyCertSign
@@ -336,7 +336,7 @@ fn a_long_body_flows_and_the_agent_stays_small() {
 }
 
 /// The most memory that the agent of a run has had, in KiB.
-fn agent_peak(kdbg: u32) -> u64 {
+pub(super) fn agent_peak(kdbg: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{kdbg}/task")).unwrap();
     let agent: u32 = tasks
         .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).ok())

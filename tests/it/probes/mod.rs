@@ -2,6 +2,8 @@
 
 mod curl;
 mod dig;
+mod from;
+mod http2;
 mod tcp;
 
 use std::{
