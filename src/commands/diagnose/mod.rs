@@ -19,6 +19,7 @@ use super::{
     env,
     facts::{self, TargetFacts},
     fetch::is_final,
+    files::fetch::facts as files_held,
     subject::Subject,
 };
 use crate::{
@@ -46,6 +47,8 @@ use crate::{
     },
 };
 
+/// A log that has not been written for so long may be stalled, as for `kdbg files`.
+const STALLED_AFTER: Duration = Duration::from_mins(10);
 /// Unreadable paths that are named one by one.
 const MOST_PATHS: usize = 5;
 
@@ -128,11 +131,13 @@ async fn look(
     let progress = printer.progress("looking");
     let limit = Limit::new(args.deadline);
     let process_facts = facts::fetch(target).await?;
-    let (environment, declared, survey, replicas) = tokio::join!(
+    let named = args.target.named();
+    let (environment, declared, survey, replicas, files) = tokio::join!(
         env::read(&target.session, target.process()),
         Declared::read(target),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
+        limit.within(files_held(target, &named, STALLED_AFTER)),
     );
     let declared = declared?;
     let mut denied = Vec::new();
@@ -164,7 +169,12 @@ async fn look(
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
-        files: Lookup::Missing,
+        files: match files {
+            Ok(Ok(files)) => Lookup::Found(files),
+            Ok(Err(error)) if is_final(&error) => return Err(error.into()),
+            Ok(Err(error)) => Lookup::Unreadable(error.to_string()),
+            Err(why) => Lookup::Unreadable(why),
+        },
         denied,
         redactor: Redactor::new(args.show_secrets),
     };

@@ -110,13 +110,11 @@ const RULES: [Rule; 11] = [
 fn explains(finding: &Finding) -> bool {
     let is_cause = matches!(
         finding.id,
-        Id::ServiceLinkCollision
-            | Id::Unreachable
-            | Id::ReadButUnset
-            | Id::Stale
-            | Id::VolumeFull
-            | Id::DescriptorLimitNear
+        Id::ServiceLinkCollision | Id::Unreachable | Id::ReadButUnset | Id::Stale
     );
+    // A file system to which nobody writes, and a limit that is only near, explain nothing yet.
+    let is_shortage = matches!(finding.id, Id::VolumeFull | Id::DescriptorLimitNear)
+        && finding.severity == Severity::High;
     is_cause && is_grave(finding)
 }
 
