@@ -28,6 +28,7 @@ use super::{
     env,
     facts::{self, TargetFacts},
     fetch::is_final,
+    files::fetch::facts as files_held,
     subject::Subject,
 };
 use crate::{
@@ -56,6 +57,8 @@ use crate::{
     },
 };
 
+/// A log that has not been written for so long may be stalled, as for `kdbg files`.
+const STALLED_AFTER: Duration = Duration::from_mins(10);
 /// Unreadable paths that are named one by one.
 const MOST_PATHS: usize = 5;
 
@@ -167,12 +170,14 @@ async fn look(
     let process_facts = facts::fetch(target).await?;
     // Before anything is tried, or what is tried would be seen.
     let connections = Box::pin(limit.within(super::net::verdict(target)));
-    let (environment, declared, survey, replicas, connections) = tokio::join!(
+    let named = args.target.named();
+    let (environment, declared, survey, replicas, connections, files) = tokio::join!(
         env::read(&target.session, target.process()),
         Declared::read(target),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
         connections,
+        limit.within(files_held(target, &named, STALLED_AFTER)),
     );
     let declared = declared?;
     let mut denied = Vec::new();
@@ -205,8 +210,13 @@ async fn look(
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
-        files: Lookup::Missing,
         symptom: None,
+        files: match files {
+            Ok(Ok(files)) => Lookup::Found(files),
+            Ok(Err(error)) if is_final(&error) => return Err(error.into()),
+            Ok(Err(error)) => Lookup::Unreadable(error.to_string()),
+            Err(why) => Lookup::Unreadable(why),
+        },
         denied,
         redactor: Redactor::new(args.show_secrets),
     };
