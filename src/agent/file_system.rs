@@ -65,7 +65,8 @@ pub(super) fn size_of(stat: &FileStat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+/// A time of `stat(2)`, as one number.
+pub(super) fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
     seconds
         .saturating_mul(1_000_000_000)
         .saturating_add(nanoseconds)

@@ -5,16 +5,21 @@
 //! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
+mod connections;
 mod container;
 mod dial;
 mod end;
 mod environ;
 mod file_system;
+mod groups;
+mod held_files;
 mod http;
 mod identity;
 mod list;
 mod lookup;
+mod mounts;
 mod net;
+mod netlink;
 mod network;
 mod open_files;
 mod ourselves;
@@ -27,6 +32,7 @@ mod resolver;
 mod rest;
 mod route;
 mod run;
+mod sample;
 mod serve;
 mod sockets;
 mod status;
@@ -36,6 +42,7 @@ mod tcp;
 #[cfg(test)]
 mod testing;
 mod view;
+mod volumes;
 mod walk;
 
 pub use end::{Ending, resting, tell};

@@ -41,31 +41,44 @@ pub(super) fn for_each_inet_socket<E: From<Errno>>(
     target: &Target,
     mut each: impl FnMut(Socket) -> Result<(), E>,
 ) -> Result<(), E> {
-    for (name, protocol) in [
-        ("net/tcp", Protocol::Tcp),
-        ("net/tcp6", Protocol::Tcp),
-        ("net/udp", Protocol::Udp),
-        ("net/udp6", Protocol::Udp),
-    ] {
-        let Some(file) = table(target, name)? else {
-            continue;
-        };
-        let mut lines = Lines::new(file);
-        // A part at a time: a busy node has a hundred thousand connections.
-        while let Some(part) = lines.next_part()? {
-            let sockets = match protocol {
-                Protocol::Tcp => parse_tcp(part),
-                Protocol::Udp | Protocol::Unix => parse_udp(part),
-            };
-            for socket in sockets.ok_or(Errno::EBADMSG)? {
-                each(socket)?;
-            }
+    for_each_tcp_socket(target, &mut each)?;
+    for name in ["net/udp", "net/udp6"] {
+        for_each_row(target, name, parse_udp, &mut each)?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with every TCP socket of the process's network namespace.
+pub(super) fn for_each_tcp_socket<E: From<Errno>>(
+    target: &Target,
+    mut each: impl FnMut(Socket) -> Result<(), E>,
+) -> Result<(), E> {
+    for name in ["net/tcp", "net/tcp6"] {
+        for_each_row(target, name, parse_tcp, &mut each)?;
+    }
+    Ok(())
+}
+
+fn for_each_row<E: From<Errno>>(
+    target: &Target,
+    name: &str,
+    parse: fn(&[u8]) -> Option<Vec<Socket>>,
+    each: &mut impl FnMut(Socket) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(file) = table(target, name)? else {
+        return Ok(());
+    };
+    let mut lines = Lines::new(file);
+    // A part at a time: a busy node has a hundred thousand connections.
+    while let Some(part) = lines.next_part()? {
+        for socket in parse(part).ok_or(Errno::EBADMSG)? {
+            each(socket)?;
         }
     }
     Ok(())
 }
 
-fn for_each_unix_socket<E: From<Errno>>(
+pub(super) fn for_each_unix_socket<E: From<Errno>>(
     target: &Target,
     mut each: impl FnMut(Socket) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -83,7 +96,7 @@ fn for_each_unix_socket<E: From<Errno>>(
 }
 
 /// Opens a table; `None` when the kernel does without this protocol.
-fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
+pub(super) fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
     match target.file(name) {
         Ok(file) => Ok(Some(file)),
         Err(Errno::ENOENT) if target.is_alive() => Ok(None),
@@ -92,7 +105,7 @@ fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
 }
 
 /// A table in parts of whole lines.
-struct Lines {
+pub(super) struct Lines {
     reader: BufReader<File>,
     part: Vec<u8>,
     is_open: bool,
@@ -102,7 +115,7 @@ struct Lines {
 const PART: usize = 64 * 1024;
 
 impl Lines {
-    fn new(file: File) -> Self {
+    pub(super) fn new(file: File) -> Self {
         Self {
             reader: BufReader::with_capacity(PART, file),
             part: Vec::new(),
@@ -111,7 +124,7 @@ impl Lines {
     }
 
     /// The next part, without the table's heading; `None` at the end.
-    fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
+    pub(super) fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
         let fail = |error: std::io::Error| errno_of(&error);
         if !self.is_open {
             self.reader

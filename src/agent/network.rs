@@ -84,11 +84,13 @@ impl Network {
 /// `ns/net`, everybody may look at it (`fs/proc/proc_net.c`).
 fn is_shared(target: &Target) -> Result<bool, Errno> {
     let (own, _) = Target::open_number(std::process::id())?;
-    let key = |target: &Target| {
-        let status = stat::fstat(&target.open_at("net/dev", OFlag::O_PATH)?)?;
-        Ok::<_, Errno>((status.st_dev, status.st_ino))
-    };
     Ok(key(&own)? == key(target)?)
+}
+
+/// What tells the network namespace of a process from others.
+pub(super) fn key(target: &Target) -> Result<(u64, u64), Errno> {
+    let status = stat::fstat(&target.open_at("net/dev", OFlag::O_PATH)?)?;
+    Ok((status.st_dev, status.st_ino))
 }
 
 #[cfg(test)]

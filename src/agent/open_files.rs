@@ -70,7 +70,7 @@ fn describe(
         .known()
         .and_then(|_| stat::fstatat(descriptors.folder(), path.as_str(), AtFlags::empty()).ok());
     let info = target.read(&format!("fdinfo/{descriptor}"));
-    let (position, flags) = parse_info(&info.unwrap_or_default());
+    let (position, flags) = parse_info(&info.unwrap_or_default()).unwrap_or_default();
     OpenFile {
         descriptor,
         name,
@@ -86,16 +86,27 @@ fn describe_file(stat: &FileStat) -> Option<Entry> {
 }
 
 /// The lines `pos:` (decimal) and `flags:` (octal) of `/proc/PID/fdinfo/N` (fs/proc/fd.c).
-fn parse_info(text: &[u8]) -> (u64, u32) {
+pub(super) fn parse_info(text: &[u8]) -> Option<(u64, u32)> {
     let field = |key: &[u8]| {
         let mut lines = text.split(|byte| *byte == b'\n');
         let value = lines.find_map(|line| line.strip_prefix(key))?;
         Some(value.trim_ascii())
     };
-    let position = field(b"pos:").and_then(number).unwrap_or(0);
-    let flags = field(b"flags:")
-        .and_then(|value| std::str::from_utf8(value).ok())
-        .and_then(|value| u32::from_str_radix(value, 8).ok())
-        .unwrap_or(0);
-    (position, flags)
+    let position = field(b"pos:").and_then(number)?;
+    let flags = std::str::from_utf8(field(b"flags:")?).ok()?;
+    Some((position, u32::from_str_radix(flags, 8).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_decimal_and_flags_are_octal() {
+        let text = b"pos:\t42\nflags:\t0102001\nmnt_id:\t29\nino:\t7\n";
+        assert_eq!(parse_info(text), Some((42, 0o102_001)));
+        for text in [&b""[..], b"pos:\t1\n", b"pos:\tx\nflags:\t9\n", b"\xff"] {
+            assert_eq!(parse_info(text), None);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Which probe answers which request.
 
 use super::{
-    Answer, Output, environ, http, identity::Borrowed, list, lookup, open_files, ourselves,
-    proc_file, processes, read, sockets, tcp, walk,
+    Answer, Output, connections, environ, held_files, http, identity::Borrowed, list, lookup,
+    open_files, ourselves, proc_file, processes, read, sample, sockets, tcp, volumes, walk,
 };
 use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
@@ -38,6 +38,10 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Tcp(request) => tcp::answer(request, output),
         Request::Lookup(request) => lookup::answer(request, output),
         Request::Http(request) => http::answer(request, output),
+        Request::Connections(request) => connections::answer(request, output),
+        Request::Files(process) => held_files::answer(*process, output),
+        Request::Volumes(process) => volumes::answer(*process, output),
+        Request::Sample(process) => sample::answer(*process, output),
     }
 }
 
@@ -50,12 +54,16 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         | Request::List { process, .. }
         | Request::ProcFile { process, .. }
         | Request::OpenFiles(process)
-        | Request::Sockets(process) => Some(*process),
+        | Request::Sockets(process)
+        | Request::Files(process)
+        | Request::Volumes(process)
+        | Request::Sample(process) => Some(*process),
         Request::Walk(walk) => Some(walk.process),
         Request::Tcp(request) => Some(request.process),
         Request::Lookup(request) => Some(request.process),
         Request::Http(request) => Some(request.process),
-        Request::Processes(_) | Request::Agent | Request::Run(_) => None,
+        // It looks at one process after the other, with the ids that each takes.
+        Request::Processes(_) | Request::Agent | Request::Run(_) | Request::Connections(_) => None,
     }
 }
 

@@ -15,14 +15,11 @@ use nix::{
 };
 use std::os::fd::AsRawFd as _;
 
+use super::netlink::{self, HEADER, NLM_F_REQUEST, NLMSG_ERROR, u16_at, u32_at};
 use crate::protocol::message::Route;
 
 /// `RTM_F_FIB_MATCH`: answer with the entry of the table instead of what follows from it.
 const FIB_MATCH: u32 = 0x2000;
-/// `NLM_F_REQUEST` and `NLMSG_ERROR` of `linux/netlink.h`, in the width that a header has for them.
-const NLM_F_REQUEST: u16 = 1;
-const NLMSG_ERROR: u16 = 2;
-const HEADER: usize = 16;
 const ROUTE_HEADER: usize = 12;
 
 /// The way to an address, asked in this thread's network namespace.
@@ -131,17 +128,10 @@ fn entry(answer: &[u8], asked: IpAddr) -> Option<String> {
 /// The attributes behind a `struct rtmsg`.
 fn attributes(answer: &[u8]) -> Option<Vec<(u16, &[u8])>> {
     let length = usize::try_from(u32_at(answer, 0)?).ok()?;
-    let mut rest = answer
+    let rest = answer
         .get(..length.min(answer.len()))?
         .get(HEADER + ROUTE_HEADER..)?;
-    let mut found = Vec::new();
-    while rest.len() >= 4 {
-        let length = usize::from(u16_at(rest, 0)?);
-        let kind = u16_at(rest, 2)?;
-        found.push((kind, rest.get(4..length)?));
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Some(found)
+    netlink::attributes(rest).collect()
 }
 
 fn address_of(value: &[u8]) -> Option<IpAddr> {
@@ -150,16 +140,6 @@ fn address_of(value: &[u8]) -> Option<IpAddr> {
     }
     let octets = <[u8; 16]>::try_from(value).ok()?;
     Some(Ipv6Addr::from(octets).into())
-}
-
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    let bytes = bytes.get(offset..offset + 2)?;
-    Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    let bytes = bytes.get(offset..offset + 4)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 /// Families and lengths of addresses fit a byte.

@@ -6,8 +6,9 @@ use super::args::Global;
 use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
     curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
-    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, ls::LsArgs, man::ManArgs, ps::PsArgs,
-    pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs, which_ref::WhichRefArgs,
+    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, ls::LsArgs, man::ManArgs,
+    net::NetArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
+    watch::WatchArgs, which_ref::WhichRefArgs,
 };
 
 /// Look into a process that has nothing to look with: its environment, its files, and how its code differs
@@ -46,6 +47,8 @@ pub enum Command {
     WhichRef(WhichRefArgs),
     /// Print the environment that a process was started with
     Env(EnvArgs),
+    /// List what a process holds open, how full its file systems are, and what is wrong with it
+    Files(FilesArgs),
     /// List a folder of the target, as its process sees it
     Ls(LsArgs),
     /// Print files of the target, byte for byte
@@ -58,8 +61,12 @@ pub enum Command {
     Curl(CurlArgs),
     /// Look up a name as the target does, question by question
     Dig(DigArgs),
+    /// List who is connected to whom, whose each peer is, and what is wrong with that
+    Net(NetArgs),
     /// Connect from where the target stands, and say what answers
     Tcp(TcpArgs),
+    /// Show what a process uses, live: processor, memory against limits, throttling, descriptors, sockets, restarts
+    Watch(WatchArgs),
     /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
     Doctor(DoctorArgs),
     /// End the agents that rest in pods

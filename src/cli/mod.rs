@@ -71,6 +71,7 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Ps(args) => commands::ps::run(args, printer).await,
         Command::Diagnose(args) => Box::pin(commands::diagnose::run(args, printer)).await,
         Command::Env(args) => commands::env::run(args, printer).await,
+        Command::Files(args) => commands::files::run(args, printer).await,
         Command::Ls(args) => commands::ls::run(args, printer).await,
         Command::Cat(args) => commands::cat::run(args, printer).await,
         Command::Pull(args) => commands::pull::run(args, printer).await,
@@ -83,7 +84,9 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Completions(args) => commands::completions::run(&args, Cli::command(), printer),
         Command::Curl(args) => commands::curl::run(args, printer).await,
         Command::Dig(args) => commands::dig::run(args, printer).await,
+        Command::Net(args) => commands::net::run(args, printer).await,
         Command::Tcp(args) => commands::tcp::run(args, printer).await,
+        Command::Watch(args) => commands::watch::run(args, printer).await,
         Command::Man(args) => commands::man::run(&args, Cli::command(), printer),
     }
 }

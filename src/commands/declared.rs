@@ -11,6 +11,7 @@ use crate::{
             Lookup, Restart, Rules, Service,
         },
     },
+    protocol::message::{Agent, Process, ProcessId, Request},
     target::{
         Place, Target,
         pod::{self, declared},
@@ -20,6 +21,9 @@ use crate::{
 /// Why nothing is declared of a process of this machine.
 const NO_POD: &str = "it is a process of this machine, not of a pod";
 
+/// No environment that is only laid beside another one is read beyond, in bytes.
+const BLOCK_LIMIT: usize = 16 << 20;
+
 /// What is declared of a container now.
 pub(super) struct Declared {
     /// The container's spec; `Unreadable` where no pod is behind the process.
@@ -27,6 +31,10 @@ pub(super) struct Declared {
     cluster: Cluster,
     pub(super) declarations: Declarations,
     image: Lookup<Vec<ImageVariable>>,
+    /// The agent's own: what a container of the pod gets that declares nothing.
+    sample: Option<Environment>,
+    /// That of the container's first process, where another one is looked at.
+    first: Option<Environment>,
     started_at: Option<i64>,
     keys: Keyring,
 }
@@ -37,7 +45,15 @@ impl Declared {
         let keys = keyring()?;
         match &target.place {
             Place::Machine(_) => Ok(Self::nothing(keys)),
-            Place::Pod(place) => Ok(Self::of_pod(place, keys).await),
+            Place::Pod(place) => {
+                let (declared, sample, first) =
+                    tokio::join!(Self::of_pod(place, keys), sample(target), first(target));
+                Ok(Self {
+                    sample,
+                    first,
+                    ..declared
+                })
+            }
         }
     }
 
@@ -54,6 +70,8 @@ impl Declared {
                 ..Declarations::default()
             },
             image: Lookup::Unreadable(NO_POD.to_owned()),
+            sample: None,
+            first: None,
             started_at: None,
             keys,
         }
@@ -61,15 +79,19 @@ impl Declared {
 
     async fn of_pod(place: &pod::Place, keys: Keyring) -> Self {
         // The container was found in this pod.
-        let spec = declared::container_spec(&place.object, &place.container).unwrap_or_default();
-        let (cluster, minor) = tokio::join!(
-            declared::read(&place.cluster, &spec, &keys),
+        let asked = declared::container_spec(&place.object, &place.container).unwrap_or_default();
+        let mut spec = asked.clone();
+        let (cluster, minor, ()) = tokio::join!(
+            declared::read(&place.cluster, &asked, &keys),
             minor(&place.cluster),
+            declared::fill_from_node(&place.cluster, &mut spec, &place.object, &place.container),
         );
         Self {
             declarations: provenance::declarations(&spec, &cluster, Rules::of_minor(minor)),
             cluster,
             image: Lookup::Unreadable("kdbg does not ask registries".to_owned()),
+            sample: None,
+            first: None,
             started_at: declared::started_at(&place.object, &place.container),
             spec: Lookup::Found(spec),
             keys,
@@ -88,7 +110,8 @@ impl Declared {
             cluster: &self.cluster,
             declarations: &self.declarations,
             image: &self.image,
-            sample: None,
+            sample: self.sample.as_ref(),
+            first: self.first.as_ref(),
             started_at: self.started_at,
             keys: &self.keys,
         };
@@ -106,6 +129,36 @@ impl Declared {
         let mut services = self.cluster.services.found()?.iter();
         services.find(|service| format!("{}/{}", service.namespace, service.name) == name)
     }
+}
+
+/// The environment of the agent.
+async fn sample(target: &Target) -> Option<Environment> {
+    let mut reply = target.session.request(&Request::Agent).ok()?;
+    let agent: Agent = reply.head().await.ok()?;
+    block(target, agent.process).await
+}
+
+/// The environment of the process from which all others of the container come, unless it is the one that is looked at.
+async fn first(target: &Target) -> Option<Environment> {
+    let mut first = target.process();
+    // A process has fewer ancestors than there are processes.
+    for _ in &target.processes {
+        let parent = |one: &&Process| one.id.pid == first.parent;
+        match target.processes.iter().find(parent) {
+            Some(parent) => first = parent,
+            None => break,
+        }
+    }
+    if first.id == target.process().id {
+        return None;
+    }
+    block(target, first.id).await
+}
+
+async fn block(target: &Target, process: ProcessId) -> Option<Environment> {
+    let request = Request::Environment(process);
+    let mut reply = target.session.request(&request).ok()?;
+    Some(Environment::parse(reply.bytes(BLOCK_LIMIT).await.ok()?))
 }
 
 /// A keyring for this run: with it the values of Secrets are recognised and never kept.

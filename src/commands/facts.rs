@@ -10,7 +10,7 @@ use crate::{
     evidence::{
         noise::mounts::{self, Mount},
         packages,
-        roots::{Answers, Candidates, Facts, Root, Why, system},
+        roots::{Answers, Candidates, Facts, Questions, Root, Why, system},
     },
     protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
     session::{Reply, RequestError},
@@ -25,6 +25,9 @@ const DATABASE_LIMIT: usize = 128 << 20;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 32;
+
+/// How deep configurations may include others.
+const ROUNDS: usize = 6;
 
 /// Lists of packages that are read at most.
 const PACKAGE_LIMIT: usize = 4000;
@@ -93,14 +96,32 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
         .filter_map(|file| file.name.known().cloned())
         .collect();
     let process = target.process();
-    let candidates = Candidates::of(&Facts {
+    let mut candidates = Candidates::of(&Facts {
         process,
+        processes: &target.processes,
         environment: facts.environment.as_deref(),
         maps: facts.maps.as_deref(),
         open_files: &open_files,
     });
-    let questions = candidates.questions();
     let mut answers = Answers::default();
+    ask(target, candidates.questions(), &mut answers).await?;
+    for _ in 0..ROUNDS {
+        let further = candidates.further_questions(&answers);
+        if further == Questions::default() {
+            break;
+        }
+        ask(target, further, &mut answers).await?;
+    }
+    let folder = process.folder.known().map(|folder| folder.as_bstr());
+    Ok(candidates.settle(&answers, folder))
+}
+
+/// Finds out what is asked, all at once. What is not there gets no answer.
+async fn ask(
+    target: &Target,
+    questions: Questions,
+    answers: &mut Answers,
+) -> Result<(), RequestError> {
     let contents = stream::iter(questions.contents).map(|path| async move {
         let content = read(target, path.clone(), LIMIT).await;
         (path, content)
@@ -109,9 +130,14 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
         let exists = exists(target, path.clone()).await;
         (path, exists)
     });
-    let (contents, existence) = tokio::join!(
+    let listings = stream::iter(questions.listings).map(|path| async move {
+        let entries = list(target, path.clone()).await;
+        (path, entries)
+    });
+    let (contents, existence, listings) = tokio::join!(
         contents.buffered(AT_ONCE).collect::<Vec<_>>(),
-        existence.buffered(AT_ONCE).collect::<Vec<_>>()
+        existence.buffered(AT_ONCE).collect::<Vec<_>>(),
+        listings.buffered(AT_ONCE).collect::<Vec<_>>()
     );
     for (path, content) in contents {
         if let Some(content) = unless_final(content)? {
@@ -123,8 +149,12 @@ pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Ro
             answers.existing.push(path);
         }
     }
-    let folder = process.folder.known().map(|folder| folder.as_bstr());
-    Ok(candidates.settle(&answers, folder))
+    for (path, entries) in listings {
+        let entries = unless_final(entries)?.unwrap_or_default();
+        let names = entries.into_iter().map(|entry| entry.path).collect();
+        answers.listings.insert(path, names);
+    }
+    Ok(())
 }
 
 /// The files of the distribution's packages, when a root lies where those are.

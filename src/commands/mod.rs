@@ -27,9 +27,11 @@ pub mod env;
 mod facts;
 mod fan_out;
 mod fetch;
+pub mod files;
 mod from;
 pub mod ls;
 pub mod man;
+pub mod net;
 mod probe;
 pub mod ps;
 pub mod pull;
@@ -40,6 +42,7 @@ mod store;
 mod subject;
 pub mod tcp;
 mod tree;
+pub mod watch;
 pub mod which_ref;
 
 /// A path of the target, as it was typed.

@@ -10,7 +10,7 @@ use crate::evidence::findings::{
 };
 
 /// The version of the JSON; a field that changes its meaning raises it.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Sets a verdict for people: the causes, what else is true, what was ruled out, what was not checked.
 #[must_use]
@@ -118,6 +118,7 @@ pub(super) fn place(source: &Source) -> String {
         Source::Git(name) => format!("git {}", safe(name.as_bytes())),
         Source::Status => "the pods' status".to_owned(),
         Source::Probe => "tried in the pod".to_owned(),
+        Source::Sockets => "the kernel's sockets".to_owned(),
     }
 }
 
@@ -138,6 +139,7 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
 }
 
 /// A verdict as JSON. Bytes that are no text are `{"base64": …}`, so nothing is lost and nothing steers a terminal.
+#[derive(Clone, Copy)]
 pub struct JsonVerdict<'a>(pub &'a Verdict);
 
 impl Serialize for JsonVerdict<'_> {
@@ -167,11 +169,13 @@ impl Serialize for JsonVerdict<'_> {
     }
 }
 
-fn findings(all: &[Finding]) -> Vec<JsonFinding<'_>> {
+/// Findings as JSON, for a report that has more than a verdict.
+pub fn findings(all: &[Finding]) -> Vec<JsonFinding<'_>> {
     all.iter().map(JsonFinding).collect()
 }
 
-struct JsonFinding<'a>(&'a Finding);
+/// A finding as JSON, as a verdict has it.
+pub struct JsonFinding<'a>(&'a Finding);
 
 impl Serialize for JsonFinding<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -258,6 +262,7 @@ impl Serialize for JsonSource<'_> {
             Source::Git(_) => "git",
             Source::Status => "status",
             Source::Probe => "probe",
+            Source::Sockets => "sockets",
         };
         fields.serialize_field("kind", kind)?;
         match self.0 {
@@ -267,7 +272,7 @@ impl Serialize for JsonSource<'_> {
             }
             Source::File(path) => fields.serialize_field("path", &JsonBytes(path))?,
             Source::Object(name) | Source::Git(name) => fields.serialize_field("name", name)?,
-            Source::Environ | Source::Spec | Source::Status | Source::Probe => {}
+            Source::Environ | Source::Spec | Source::Status | Source::Probe | Source::Sockets => {}
         }
         fields.end()
     }

@@ -3,6 +3,8 @@
 //! Each call is wrapped once, as narrowly as it is needed, in a function that is safe to call.
 
 #[cfg(target_os = "linux")]
+mod born;
+#[cfg(target_os = "linux")]
 mod capability;
 #[cfg(target_os = "linux")]
 mod folder;
@@ -12,6 +14,8 @@ mod tcp;
 #[cfg(target_os = "linux")]
 mod terminal;
 
+#[cfg(target_os = "linux")]
+pub use born::born;
 #[cfg(target_os = "linux")]
 pub use capability::{CapabilitySets, capabilities, set_capabilities};
 #[cfg(target_os = "linux")]

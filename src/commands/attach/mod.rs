@@ -4,7 +4,7 @@
 //! ended in order and the agent waited for, because only that ends the command too.
 
 mod escape;
-mod streams;
+pub(super) mod streams;
 
 use std::{
     ffi::OsString,

@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const PIECE: usize = 128 * 1024;
 
 /// Reads standard input in a thread; the channel ends where the input does.
-pub(super) fn read_input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
+pub(in crate::commands) fn read_input() -> io::Result<mpsc::Receiver<Vec<u8>>> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Thread -> session: what was read. Short: what is not wanted stays where it is.
     let (input_tx, input_rx) = mpsc::channel(1);

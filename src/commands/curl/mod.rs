@@ -1,6 +1,7 @@
 //! `kdbg curl`: a request over HTTP from where the target stands, each phase timed.
 
 mod args;
+mod once;
 mod request;
 mod show;
 mod url;
@@ -11,6 +12,7 @@ use std::io::Write;
 use ::url::Url;
 
 pub use args::CurlArgs;
+pub(super) use once::{Answer, Once, check};
 
 use self::{
     request::Plan,

@@ -3,6 +3,7 @@
 mod against;
 mod dotenv;
 mod explained;
+mod processes;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -47,6 +48,10 @@ pub struct EnvArgs {
     /// Print what a restart would change, as the pod's spec and what it refers to are now
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["sources", "grep"])]
     against: Option<Against>,
+    /// Lay the environments of all processes of the target beside that of its first one: what a worker has that process
+    /// 1 has not
+    #[arg(long, conflicts_with_all = ["sources", "grep", "against"])]
+    all_processes: bool,
     /// Print passwords, tokens and keys as they are
     #[arg(long)]
     show_secrets: bool,
@@ -90,6 +95,11 @@ async fn look(
     target: Target,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
+    if args.all_processes {
+        let status = processes::print(args, &target, printer).await?;
+        target.close().await;
+        return Ok(status);
+    }
     let (environment, explained) = tokio::join!(
         read(&target.session, target.process()),
         Explained::begin(&target)

@@ -9,19 +9,27 @@
 mod access;
 mod env;
 mod facts;
+mod files;
 mod image;
 mod network;
+mod sockets;
 mod source;
+mod symptom;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use env::mistakable_links;
 pub use facts::{
-    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
-    Replica, Variables,
+    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
+    PatchedFile, ProgramHint, Replica, Symptom, Variables,
+};
+pub use files::{asks_for_activity, files};
+pub use sockets::{
+    DeclaredPort, NetFacts, PodFacts, bypassed_services, has_full_queue, judge_sockets,
 };
 pub use verdict::{RuledOut, Unchecked, Verdict, judge};
 
@@ -67,11 +75,48 @@ pub enum Id {
     ReplicasDiffer,
     /// What the program needs cannot be reached.
     Unreachable,
+    /// A file is deleted and still takes up space.
+    DeletedOpen,
+    /// Nothing more can be written to a file system.
+    VolumeFull,
+    /// The process has nearly as many descriptors as it may have.
+    DescriptorLimitNear,
+    /// A log is not written any more.
+    LogStalled,
+    /// What somebody complains of shows when it is tried.
+    SymptomReproduced,
     /// Something could not be looked at.
     AccessDenied,
+    /// The program connects to an address that nobody has any more.
+    StaleEndpoint,
+    /// The program connects to pods of a Service by their own addresses.
+    BypassesService,
+    /// The peers have closed, and the process has not.
+    CloseWait,
+    /// A declared port listens on loopback only.
+    ListenLoopback,
+    /// A Service leads to a port on which the pod does not listen.
+    PortMismatch,
+    /// A listener's queue is full.
+    BacklogFull,
 }
 
 impl Id {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ServiceLinkCollision,
+        Self::ReadButUnset,
+        Self::Stale,
+        Self::Shadowed,
+        Self::Drift,
+        Self::NotOnRef,
+        Self::PatchedAfterStart,
+        Self::ReplicasDiffer,
+        Self::Unreachable,
+        Self::SymptomReproduced,
+        Self::AccessDenied,
+    ];
+
     /// Its text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -85,7 +130,18 @@ impl Id {
             Self::PatchedAfterStart => "src.patched-after-start",
             Self::ReplicasDiffer => "image.replicas-differ",
             Self::Unreachable => "net.unreachable",
+            Self::DeletedOpen => "files.deleted-open",
+            Self::VolumeFull => "files.volume-full",
+            Self::DescriptorLimitNear => "files.fd-limit-near",
+            Self::LogStalled => "files.log-stalled",
+            Self::SymptomReproduced => "symptom.reproduced",
             Self::AccessDenied => "access.denied",
+            Self::StaleEndpoint => "net.stale-endpoint",
+            Self::BypassesService => "net.bypasses-service",
+            Self::CloseWait => "net.close-wait",
+            Self::ListenLoopback => "net.listen-loopback",
+            Self::PortMismatch => "net.port-mismatch",
+            Self::BacklogFull => "net.backlog-full",
         }
     }
 }
@@ -97,7 +153,7 @@ impl Serialize for Id {
 }
 
 /// How bad something is if it is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It breaks what the program is for.
@@ -109,7 +165,7 @@ pub enum Severity {
 }
 
 /// How sure something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The facts leave no other reading.
@@ -153,6 +209,8 @@ pub enum Source {
     Status,
     /// Something that was tried from the pod.
     Probe,
+    /// The kernel's tables of sockets.
+    Sockets,
 }
 
 /// What to do about a finding.

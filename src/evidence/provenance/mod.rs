@@ -12,6 +12,7 @@ mod expansion;
 mod facts;
 mod kubelet;
 mod links;
+mod quantity;
 mod restart;
 #[cfg(test)]
 mod tests;
@@ -28,5 +29,6 @@ pub use kubelet::{
     Blind, Declaration, Declarations, Declared, Rules, Variable, declarations, is_variable_name,
 };
 pub use links::{Link, LinkForm, links, makes_links};
+pub use quantity::divided;
 pub use restart::{After, Change, Restart, after_restart};
 pub use value::{Keyring, Sealed, Value};

@@ -5,6 +5,7 @@
 //! [`Candidates::questions`] asks for, in one go, and [`Candidates::settle`] takes the answers.
 
 mod arguments;
+mod configuration;
 mod runtime;
 pub mod system;
 
@@ -12,6 +13,7 @@ use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice as _};
 
+use self::configuration::Configurations;
 use super::mapping::{join, parent, strip};
 use crate::protocol::message::{Process, Reading};
 
@@ -90,6 +92,8 @@ impl Why {
 pub struct Facts<'a> {
     /// Its arguments, working directory and executable.
     pub process: &'a Process,
+    /// The processes of the target, itself among them: a server's first process knows more than its workers.
+    pub processes: &'a [Process],
     /// Its environment block, as the kernel has it; `None` when it could not be read.
     pub environment: Option<&'a [u8]>,
     /// Its memory map (`/proc/PID/maps`).
@@ -105,7 +109,7 @@ pub struct Candidates {
     /// Code whose package is the nearest folder above with one of the markers.
     packages: Vec<(BString, &'static [&'static str])>,
     /// Configuration files that name folders.
-    configurations: Vec<BString>,
+    configurations: Configurations,
     /// Scripts that start a module of an installed package.
     launchers: Vec<BString>,
     /// Folders where Python packages are installed.
@@ -123,6 +127,8 @@ pub struct Questions {
     pub contents: Vec<BString>,
     /// Paths of which it is enough to know that they are there.
     pub existence: Vec<BString>,
+    /// Folders of which the names are wanted.
+    pub listings: Vec<BString>,
 }
 
 /// What was found out. A path that is not in the maps is not there, or cannot be read.
@@ -132,6 +138,8 @@ pub struct Answers {
     pub contents: HashMap<BString, Vec<u8>>,
     /// The paths that are there.
     pub existing: Vec<BString>,
+    /// The names in folders.
+    pub listings: HashMap<BString, Vec<BString>>,
 }
 
 /// More folders than this are not looked into.
@@ -167,9 +175,13 @@ impl Candidates {
                 );
             }
         }
-        questions.contents.extend(self.configurations.clone());
         questions.contents.extend(self.launchers.clone());
         questions
+    }
+
+    /// What answers lead on to: includes of configurations. Nothing when all is known; asked again after each round.
+    pub fn further_questions(&mut self, answers: &Answers) -> Questions {
+        self.configurations.questions(answers)
     }
 
     /// The roots, in the order of their weight, none twice and none below another.
@@ -188,11 +200,8 @@ impl Candidates {
                 self.add(path, Why::Package { marker, of: code }, false);
             }
         }
-        for file in std::mem::take(&mut self.configurations) {
-            let content = answers.contents.get(&file);
-            for path in content.map_or_else(Vec::new, |text| runtime::nginx_roots(text)) {
-                self.add(path, Why::Configuration(file.clone()), true);
-            }
+        for (path, file) in std::mem::take(&mut self.configurations).folders(answers) {
+            self.add(path, Why::Configuration(file), true);
         }
         for launcher in std::mem::take(&mut self.launchers) {
             let content = answers.contents.get(&launcher);

@@ -2,7 +2,7 @@
 
 use bstr::{BStr, BString, ByteSlice as _};
 
-use super::{Candidates, Facts, Why, arguments, known, mapped_files};
+use super::{Candidates, Facts, Why, arguments, configuration::Dialect, known, mapped_files};
 use crate::evidence::mapping::{join, parent};
 
 /// Variables that list folders of code, `:` between them.
@@ -102,9 +102,14 @@ fn python_sites(facts: &Facts<'_>, candidates: &mut Candidates) {
 fn servers(facts: &Facts<'_>, candidates: &mut Candidates) {
     let process = facts.process;
     // nginx and php-fpm write one long word over their arguments: `nginx: master process nginx -c FILE`.
-    let words: Vec<&[u8]> = process
-        .arguments
+    let first = facts
+        .processes
         .iter()
+        .find(|other| other.id.pid == process.parent && other.name == process.name);
+    let words: Vec<&[u8]> = [Some(process), first]
+        .into_iter()
+        .flatten()
+        .flat_map(|process| &process.arguments)
         .flat_map(|argument| argument.split_str(" "))
         .filter(|word| !word.is_empty())
         .collect();
@@ -114,27 +119,36 @@ fn servers(facts: &Facts<'_>, candidates: &mut Candidates) {
     };
     let name = process.name.as_bstr();
     if name.starts_with(b"nginx") || name.starts_with(b"openresty") {
-        let prefix = behind(b"-p");
-        let file = behind(b"-c").unwrap_or_else(|| "/etc/nginx/nginx.conf".into());
-        let base = prefix.unwrap_or_else(|| "/etc/nginx".into());
-        candidates
-            .configurations
-            .push(arguments::absolute(base.as_ref(), file));
-        for file in [
-            "/etc/nginx/conf.d/default.conf",
-            "/usr/local/nginx/conf/nginx.conf",
-        ] {
-            candidates.configurations.push(file.into());
+        let prefix = behind(b"-p").unwrap_or_else(|| "/etc/nginx".into());
+        if let Some(file) = behind(b"-c") {
+            let file = arguments::absolute(prefix.as_ref(), file);
+            let base = parent(file.as_ref()).0.to_string();
+            candidates.configurations.add(file, Dialect::Nginx, &base);
         }
+        candidates.configured(Dialect::Nginx, NGINX);
         candidates.convention("/usr/share/nginx/html", "nginx");
-    } else if name.starts_with(b"php-fpm")
-        || process
-            .arguments
-            .iter()
-            .any(|argument| argument.starts_with(b"php-fpm"))
+    } else if words
+        .first()
+        .is_some_and(|word| word.starts_with(b"php-fpm"))
+        || name.starts_with(b"php-fpm")
     {
+        // Its first process says of itself: `php-fpm: master process (/usr/local/etc/php-fpm.conf)`.
+        let title = words.iter().find_map(|word| {
+            let file = word.strip_prefix(b"(")?.strip_suffix(b")")?;
+            Some(BString::from(file))
+        });
+        if let Some(file) = behind(b"-y").or(title) {
+            let base = parent(parent(file.as_ref()).0).0.to_string();
+            candidates.configurations.add(file, Dialect::PhpFpm, &base);
+        }
+        candidates.configured(Dialect::PhpFpm, PHP_FPM);
         candidates.convention("/var/www/html", "PHP-FPM");
     } else if name == "httpd" || name == "apache2" {
+        if let Some(file) = behind(b"-f") {
+            let base = parent(parent(file.as_ref()).0).0.to_string();
+            candidates.configurations.add(file, Dialect::Apache, &base);
+        }
+        candidates.configured(Dialect::Apache, APACHE);
         candidates.convention("/var/www/html", "Apache");
         candidates.convention("/usr/local/apache2/htdocs", "Apache");
     } else if name == "caddy" {
@@ -142,33 +156,42 @@ fn servers(facts: &Facts<'_>, candidates: &mut Candidates) {
     }
 }
 
+/// Where the images of servers and the packages of distributions have their configuration, and where relative includes
+/// in it start.
+const NGINX: &[(&str, &str)] = &[
+    ("/etc/nginx/nginx.conf", "/etc/nginx"),
+    ("/usr/local/nginx/conf/nginx.conf", "/usr/local/nginx/conf"),
+    (
+        "/usr/local/openresty/nginx/conf/nginx.conf",
+        "/usr/local/openresty/nginx/conf",
+    ),
+    (
+        "/opt/bitnami/nginx/conf/nginx.conf",
+        "/opt/bitnami/nginx/conf",
+    ),
+];
+const PHP_FPM: &[(&str, &str)] = &[
+    ("/usr/local/etc/php-fpm.conf", "/usr/local"),
+    ("/etc/php-fpm.conf", "/etc"),
+    ("/opt/bitnami/php/etc/php-fpm.conf", "/opt/bitnami/php"),
+];
+const APACHE: &[(&str, &str)] = &[
+    ("/usr/local/apache2/conf/httpd.conf", "/usr/local/apache2"),
+    ("/etc/apache2/apache2.conf", "/etc/apache2"),
+    ("/etc/httpd/conf/httpd.conf", "/etc/httpd"),
+    ("/opt/bitnami/apache/conf/httpd.conf", "/opt/bitnami/apache"),
+];
+
 impl Candidates {
+    fn configured(&mut self, dialect: Dialect, places: &[(&str, &str)]) {
+        for (file, base) in places {
+            self.configurations.add((*file).into(), dialect, base);
+        }
+    }
+
     fn convention(&mut self, path: &str, what: &'static str) {
         self.add(path.into(), Why::Convention(what), true);
     }
-}
-
-/// The values of the `root` and `alias` lines of an nginx configuration that are absolute and fixed.
-pub(super) fn nginx_roots(configuration: &[u8]) -> Vec<BString> {
-    let mut roots: Vec<BString> = Vec::new();
-    for line in configuration.lines() {
-        let line = line.split_str("#").next().unwrap_or_default();
-        for statement in line.split(|byte| b";{}".contains(byte)) {
-            let mut words = statement.fields();
-            if !matches!(words.next(), Some(b"root" | b"alias")) {
-                continue;
-            }
-            let Some(value) = words.next() else { continue };
-            let value = value.trim_with(|character| character == '"' || character == '\'');
-            if value.starts_with(b"/")
-                && !value.contains(&b'$')
-                && !roots.iter().any(|root| *root == value)
-            {
-                roots.push(value.into());
-            }
-        }
-    }
-    roots
 }
 
 /// The module that a console script starts: `from shop.cli import main`.

@@ -3,6 +3,7 @@ use crate::protocol::message::Reading;
 
 struct Case {
     process: Process,
+    others: Vec<Process>,
     environment: Vec<u8>,
     maps: Vec<u8>,
     open_files: Vec<BString>,
@@ -13,8 +14,9 @@ fn case(folder: &str, arguments: &[&str]) -> Case {
     Case {
         process: Process {
             folder: Reading::Known(folder.into()),
-            ..Process::example(1, 0, arguments)
+            ..Process::example(2, 1, arguments)
         },
+        others: Vec::new(),
         environment: Vec::new(),
         maps: Vec::new(),
         open_files: Vec::new(),
@@ -30,6 +32,15 @@ impl Case {
 
     fn name(mut self, name: &str) -> Self {
         self.process.name = name.into();
+        self
+    }
+
+    /// The process that started it, of the same name.
+    fn first(mut self, arguments: &[&str]) -> Self {
+        self.others.push(Process {
+            name: self.process.name.clone(),
+            ..Process::example(1, 0, arguments)
+        });
         self
     }
 
@@ -50,6 +61,12 @@ impl Case {
         self
     }
 
+    fn listing(mut self, folder: &str, names: &[&str]) -> Self {
+        let names = names.iter().map(|name| BString::from(*name)).collect();
+        self.answers.listings.insert(folder.into(), names);
+        self
+    }
+
     fn maps(mut self, maps: &str) -> Self {
         self.maps = maps.as_bytes().to_vec();
         self
@@ -58,12 +75,15 @@ impl Case {
     fn roots(self) -> Vec<Root> {
         let facts = Facts {
             process: &self.process,
+            processes: &self.others,
             environment: Some(&self.environment),
             maps: Some(&self.maps),
             open_files: &self.open_files,
         };
         let folder = self.process.folder.known().map(|folder| folder.as_bstr());
-        Candidates::of(&facts).settle(&self.answers, folder)
+        let mut candidates = Candidates::of(&facts);
+        while candidates.further_questions(&self.answers) != Questions::default() {}
+        candidates.settle(&self.answers, folder)
     }
 
     /// The paths, the working directory's as `.`.
@@ -236,6 +256,59 @@ fn document_roots_of_servers_are_found() {
     assert_eq!(
         nginx.paths(),
         ["/usr/share/nginx/html", "/srv/www", "/srv/static"]
+    );
+}
+
+#[test]
+fn what_configurations_include_is_read_too() {
+    let nginx = case("/", &["nginx: worker process"])
+        .name("nginx")
+        .executable("/usr/sbin/nginx")
+        .content("/etc/nginx/nginx.conf", "http { include conf.d/*.conf; }")
+        .listing("/etc/nginx/conf.d", &["a.conf", "b.conf.off"])
+        .content("/etc/nginx/conf.d/a.conf", "server { include /conf/more; }")
+        .content("/conf/more", "root /srv/more;")
+        .content("/etc/nginx/conf.d/b.conf.off", "root /srv/off;");
+    assert_eq!(nginx.paths(), ["/usr/share/nginx/html", "/srv/more"]);
+    let worker = case("/", &["nginx: worker process"])
+        .name("nginx")
+        .executable("/usr/sbin/nginx")
+        .first(&["nginx: master process nginx -c /conf/nginx.conf"])
+        .content("/conf/nginx.conf", "http { include sites/*; }")
+        .listing("/conf/sites", &["shop"])
+        .content("/conf/sites/shop", "root /srv/shop;");
+    assert_eq!(worker.paths(), ["/usr/share/nginx/html", "/srv/shop"]);
+    let fpm = case(
+        "/",
+        &["php-fpm: master process (/usr/local/etc/php-fpm.conf)"],
+    )
+    .name("php-fpm")
+    .executable("/usr/local/sbin/php-fpm")
+    .content(
+        "/usr/local/etc/php-fpm.conf",
+        "include=etc/php-fpm.d/*.conf",
+    )
+    .listing("/usr/local/etc/php-fpm.d", &["www.conf"])
+    .content(
+        "/usr/local/etc/php-fpm.d/www.conf",
+        "[www]\nchdir = /srv/shop\n",
+    );
+    assert_eq!(fpm.paths(), ["/var/www/html", "/srv/shop"]);
+    let apache = case("/", &["apache2", "-k", "start"])
+        .name("apache2")
+        .executable("/usr/sbin/apache2")
+        .content(
+            "/etc/apache2/apache2.conf",
+            "IncludeOptional sites-enabled/*.conf",
+        )
+        .listing("/etc/apache2/sites-enabled", &["000-default.conf"])
+        .content(
+            "/etc/apache2/sites-enabled/000-default.conf",
+            "<VirtualHost *:80>\n\tDocumentRoot /srv/site\n",
+        );
+    assert_eq!(
+        apache.paths(),
+        ["/var/www/html", "/usr/local/apache2/htdocs", "/srv/site"]
     );
 }
 

@@ -199,6 +199,7 @@ impl fmt::Display for Capabilities {
             (Self::DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"),
             (Self::SETGID, "CAP_SETGID"),
             (Self::SETUID, "CAP_SETUID"),
+            (Self::SYS_ADMIN, "CAP_SYS_ADMIN"),
             (Self::SYS_CHROOT, "CAP_SYS_CHROOT"),
             (Self::SYS_PTRACE, "CAP_SYS_PTRACE"),
         ];

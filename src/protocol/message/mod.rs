@@ -7,12 +7,15 @@
 //! Append enum variants, never reorder them; golden-bytes tests below hold their place.
 
 mod agent;
+mod connection;
 mod container;
 mod failure;
 mod file;
+mod held;
 mod probe;
 mod process;
 mod run;
+mod sample;
 mod socket;
 mod tree;
 
@@ -20,9 +23,14 @@ use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{Agent, IdRange, Seccomp};
+pub use connection::{
+    ConnectionRecord, ConnectionsRequest, Counters, Held, NetProcess, SocketFacts, SocketTable,
+    TcpFacts, Way,
+};
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
 pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use held::{HeldBy, HeldFile, HeldStat, Opened, Space, Volume};
 pub use probe::{
     Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
     Exchange, HostsLine, Http2State, HttpBody, HttpHead, HttpProtocol, HttpRequest, HttpVersion,
@@ -31,6 +39,7 @@ pub use probe::{
 };
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
+pub use sample::{GroupFile, Sample, SocketCount};
 pub use socket::{Address, Protocol, Socket, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
 
@@ -91,6 +100,15 @@ pub enum Request {
     Lookup(LookupRequest),
     /// One request over HTTP. Data: `Vec<ProbeRecord>`.
     Http(Box<HttpRequest>),
+    /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
+    /// Data: `Vec<ConnectionRecord>`.
+    Connections(ConnectionsRequest),
+    /// What the process holds open, in full. Data: `Vec<HeldFile>`.
+    Files(ProcessId),
+    /// How full the file systems are that it sees. Data: `Vec<Volume>`.
+    Volumes(ProcessId),
+    /// What the process and its control groups use now. Head: [`Sample`].
+    Sample(ProcessId),
 }
 
 impl Request {
@@ -112,6 +130,10 @@ impl Request {
             Self::Tcp(_) => "connect",
             Self::Lookup(_) => "look up a name",
             Self::Http(_) => "send an HTTP request",
+            Self::Connections(_) => "list the connections",
+            Self::Files(_) => "list what is held open",
+            Self::Volumes(_) => "look at the file systems",
+            Self::Sample(_) => "look at what is used",
         }
     }
 }
@@ -355,6 +377,150 @@ mod tests {
             &[
                 13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1,
                 b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3, 2,
+            ],
+        );
+    }
+
+    #[test]
+    fn connections_have_these_bytes() {
+        golden(
+            Request::Connections(ConnectionsRequest {
+                process: PROCESS,
+                unix: true,
+            }),
+            &[14, 172, 2, 5, 1],
+        );
+        golden(ConnectionRecord::Network(Network::Shared), &[0, 0]);
+        golden(
+            ConnectionRecord::Table(SocketTable {
+                protocol: Protocol::Udp,
+                is_v6: true,
+                way: Way::ProcNet(None),
+            }),
+            &[1, 1, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Socket(Box::new(SocketFacts {
+                protocol: Protocol::Tcp,
+                near: Some(([1, 2, 3, 4], 80).into()),
+                far: None,
+                path: None,
+                state: Some(SocketState::CloseWait),
+                unread: 1,
+                unsent: 2,
+                retransmits: 3,
+                timer: Some(4),
+                uid: 5,
+                inode: 6,
+                only_v6: Some(true),
+                tcp: Some(TcpFacts {
+                    backoff: 7,
+                    timeout: 8,
+                    unacknowledged: 9,
+                    total_retransmits: 10,
+                    round_trip: 11,
+                    last_sent: 12,
+                    last_received: 13,
+                    last_acknowledged: 14,
+                    bytes_acknowledged: 15,
+                    bytes_received: 16,
+                }),
+            })),
+            &[
+                2, 0, 1, 0, 1, 2, 3, 4, 80, 0, 0, 1, 7, 1, 2, 3, 1, 4, 5, 6, 1, 1, 1, 7, 8, 9, 10,
+                11, 12, 13, 14, 15, 16,
+            ],
+        );
+        golden(
+            ConnectionRecord::Counters(Counters {
+                listen_overflows: Some(1),
+                listen_drops: None,
+            }),
+            &[3, 1, 1, 0],
+        );
+        golden(
+            ConnectionRecord::Process(NetProcess {
+                id: PROCESS,
+                name: "n".into(),
+            }),
+            &[4, 172, 2, 5, 1, b'n'],
+        );
+        golden(
+            ConnectionRecord::Held(vec![Held {
+                descriptor: 3,
+                inode: 4,
+            }]),
+            &[5, 1, 3, 4],
+        );
+    }
+
+    #[test]
+    fn files_volumes_and_samples_have_these_bytes() {
+        golden(Request::Files(PROCESS), &[15, 172, 2, 5]);
+        golden(Request::Volumes(PROCESS), &[16, 172, 2, 5]);
+        golden(Request::Sample(PROCESS), &[17, 172, 2, 5]);
+        let known = || Reading::Known(BString::from("k"));
+        golden(
+            HeldFile {
+                by: HeldBy::Descriptor(3),
+                name: known(),
+                stat: Reading::Known(HeldStat {
+                    kind: Some(FileKind::File),
+                    device: 1,
+                    inode: 2,
+                    links: 3,
+                    size: 4,
+                    allocated: 5,
+                    modified: -1,
+                    born: Some(1),
+                }),
+                opened: Some(Opened {
+                    flags: 6,
+                    position: 7,
+                }),
+            },
+            &[4, 3, 0, 1, b'k', 0, 1, 0, 1, 2, 3, 4, 5, 1, 1, 2, 1, 6, 7],
+        );
+        golden(
+            Volume {
+                mount: 1,
+                space: Reading::Known(Space {
+                    size: 2,
+                    free: 3,
+                    available: 4,
+                    inodes: 5,
+                    free_inodes: 6,
+                    read_only: true,
+                }),
+            },
+            &[1, 0, 2, 3, 4, 5, 6, 1],
+        );
+        golden(
+            Sample {
+                at: 1,
+                wall: -1,
+                ticks: 100,
+                page: 2,
+                stat: known(),
+                status: known(),
+                limits: known(),
+                descriptors: Reading::Known(3),
+                sockets: Reading::Known(vec![SocketCount {
+                    state: SocketState::CloseWait,
+                    count: 4,
+                }]),
+                groups: Reading::Known(vec![GroupFile {
+                    above: 5,
+                    unified: true,
+                    group: "/g".into(),
+                    name: "n".to_owned(),
+                    content: known(),
+                }]),
+                pressure: vec![("p".to_owned(), "q".into())],
+            },
+            &[
+                1, 1, 100, 2, 0, 1, b'k', 0, 1, b'k', 0, 1, b'k', 0, 3, 0, 1, 7, 4, 0, 1, 5, 1, 2,
+                b'/', b'g', 1, b'n', 0, 1, b'k', 1, 1, b'p', 1, b'q',
             ],
         );
     }

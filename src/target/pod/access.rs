@@ -28,6 +28,17 @@ pub(super) const CREATE_EXEC: Verb = Verb::new("create", "", "pods/exec");
 pub(super) const GET_NODES: Verb = Verb::new("get", "", "nodes");
 /// Only `kdbg doctor` asks for this, and only when it may.
 pub(super) const GET_NAMESPACES: Verb = Verb::new("get", "", "namespaces");
+/// `kdbg net` asks for these in all namespaces, and then in the pod's own, to name the peers of connections. They are
+/// no part of the role: a Role cannot give the first, and what is not allowed is only not known.
+pub(super) const LIST_SERVICES: Verb = Verb::new("list", "", "services");
+/// See [`LIST_SERVICES`].
+pub(super) const LIST_SLICES: Verb = Verb::new("list", "discovery.k8s.io", "endpointslices");
+/// See [`LIST_SERVICES`].
+pub(super) const LIST_NODES: Verb = Verb::new("list", "", "nodes");
+/// See [`LIST_SERVICES`]: which pod had an address that nobody has any more.
+pub(super) const LIST_EVENTS: Verb = Verb::new("list", "", "events");
+/// See [`LIST_SERVICES`]: one `ConfigMap` of the network, when a connection looks like one around a Service.
+pub(super) const GET_CONFIG_MAPS: Verb = Verb::new("get", "", "configmaps");
 
 /// Which request finds an object of a kind.
 pub(super) const fn get_of(kind: Kind) -> Verb {

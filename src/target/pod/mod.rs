@@ -11,6 +11,7 @@ pub mod cleanup;
 mod client;
 mod container;
 pub mod declared;
+pub mod directory;
 mod error;
 pub mod examine;
 mod exec;
@@ -20,6 +21,7 @@ pub mod objects;
 mod push;
 pub mod replicas;
 mod resolve;
+mod restarts;
 mod rung;
 mod witness;
 
@@ -30,6 +32,7 @@ use kube::ResourceExt as _;
 
 pub use client::{Cluster, ClusterOptions};
 pub use error::{PodError, Refusal, Verb};
+pub use restarts::{Restarts, restarts};
 pub use rung::{Rung, User};
 
 use self::{

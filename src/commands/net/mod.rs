@@ -1,0 +1,201 @@
+//! `kdbg net`: who is connected to whom, whose each peer is, and what is wrong with that.
+
+mod cluster;
+mod json;
+mod rewriting;
+mod show;
+
+use std::{net::IpAddr, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        args::{OutputFormat, TargetArgs, duration},
+        error::CommandError,
+        exit::ExitStatus,
+        printer::Printer,
+    },
+    evidence::{
+        connections::{Socket, Sockets},
+        findings::{NetFacts, PodFacts, Verdict, has_full_queue, judge_sockets},
+        peers::{Directory, Names, Rewriting},
+        provenance::Lookup,
+    },
+    protocol::message::{ConnectionRecord, ConnectionsRequest, Network, Request},
+    session::RequestError,
+    target::{Place, Target, pod::directory},
+};
+
+/// How long a queue must stay full to be no burst.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Arguments of `kdbg net`.
+#[derive(Args, Debug)]
+pub struct NetArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Show only what waits for connections
+    #[arg(long, conflicts_with = "all_sockets")]
+    listening: bool,
+    /// Show each socket by itself, also those that wait for the last packets, Unix sockets, and what other processes
+    /// of this machine hold
+    #[arg(short = 'a', long)]
+    all_sockets: bool,
+    /// How far back to look for the pod that had an address
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    since: Duration,
+    /// How to print it
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
+}
+
+/// All that is known of the connections of a target.
+struct Known {
+    sockets: Sockets,
+    /// The same a moment later, when that was worth a look.
+    again: Option<Sockets>,
+    /// Whose addresses are; empty where there is no cluster.
+    directory: Directory,
+    pod: Option<PodFacts>,
+    rewriting: Rewriting,
+    /// Sockets of other processes that were left out.
+    others: usize,
+}
+
+/// Runs `kdbg net`.
+pub async fn run(args: NetArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    let target = super::open(&args.target, printer).await?;
+    let status = Box::pin(look(&args, &target, printer)).await;
+    target.close().await;
+    status
+}
+
+async fn look(
+    args: &NetArgs,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let progress = printer.progress("reading the sockets, and whose the peers are");
+    let known = Known::read(target, args.all_sockets, args.since).await?;
+    drop(progress);
+    let names = known.names();
+    let verdict = known.judge(names.as_ref());
+    match args.output {
+        OutputFormat::Text => show::text(args, &known, names.as_ref(), &verdict, printer)?,
+        OutputFormat::Json => {
+            printer.json(&json::Report::new(target, &known, names.as_ref(), &verdict))?;
+        }
+    }
+    let is_seen = known
+        .sockets
+        .unseen
+        .iter()
+        .all(|(process, _)| process.id != target.process().id);
+    Ok(ExitStatus::of_comparison(
+        verdict.is_found(),
+        is_seen && verdict.unchecked.is_empty(),
+    ))
+}
+
+impl Known {
+    /// Reads the sockets, and asks the cluster of a pod whose the peers are.
+    async fn read(target: &Target, all: bool, since: Duration) -> Result<Self, RequestError> {
+        let (sockets, mut directory) =
+            tokio::join!(sockets(target, all), cluster::directory(target));
+        let mut sockets = sockets?;
+        // The network of a machine is everybody's, that of a pod its own.
+        let is_everybodys =
+            matches!(target.place, Place::Machine(_)) && sockets.network == Some(Network::Shared);
+        let others = if is_everybodys && !all {
+            let own: Vec<_> = target.processes.iter().map(|one| one.id.pid).collect();
+            sockets.keep_those_of(&own)
+        } else {
+            0
+        };
+        let again = if has_full_queue(&sockets) {
+            tokio::time::sleep(AGAIN).await;
+            Some(self::sockets(target, false).await?)
+        } else {
+            None
+        };
+        if let Place::Pod(place) = &target.place {
+            let wanted = without_owner(&sockets, &directory);
+            if !wanted.is_empty() {
+                directory.past = directory::past(&place.cluster, &wanted, since).await;
+            }
+        }
+        let pod = match &target.place {
+            Place::Machine(_) => None,
+            Place::Pod(place) => Some(directory::pod_facts(&place.object, &place.container)),
+        };
+        let mut known = Self {
+            sockets,
+            again,
+            directory,
+            pod,
+            rewriting: Rewriting {
+                does: Lookup::Missing,
+                because: String::new(),
+            },
+            others,
+        };
+        known.rewriting = rewriting::find(target, &known).await;
+        Ok(known)
+    }
+
+    /// The names of addresses, where there is a cluster to ask.
+    fn names(&self) -> Option<Names<'_>> {
+        self.pod.as_ref().map(|_| Names::new(&self.directory))
+    }
+
+    fn facts<'a>(&'a self, names: Option<&'a Names<'a>>) -> NetFacts<'a> {
+        NetFacts {
+            sockets: &self.sockets,
+            again: self.again.as_ref(),
+            names,
+            pod: self.pod.as_ref(),
+            rewriting: &self.rewriting,
+        }
+    }
+
+    fn judge(&self, names: Option<&Names<'_>>) -> Verdict {
+        judge_sockets(&self.facts(names))
+    }
+}
+
+/// What is wrong with the connections of a target, for a command that joins it with other things.
+pub(super) async fn verdict(target: &Target) -> Result<Verdict, RequestError> {
+    let known = Known::read(target, false, Duration::from_hours(1)).await?;
+    let names = known.names();
+    Ok(known.judge(names.as_ref()))
+}
+
+/// Asks the agent for the sockets of the target's namespace.
+async fn sockets(target: &Target, unix: bool) -> Result<Sockets, RequestError> {
+    let request = Request::Connections(ConnectionsRequest {
+        process: target.process().id,
+        unix,
+    });
+    let reply = target.session.request(&request)?;
+    Ok(Sockets::of(reply.records::<ConnectionRecord>().await?))
+}
+
+/// The peers that no object has, as far as could be listed.
+fn without_owner(sockets: &Sockets, directory: &Directory) -> Vec<IpAddr> {
+    let names = Names::new(directory);
+    let mut addresses: Vec<IpAddr> = sockets
+        .connections()
+        .filter_map(Socket::far)
+        .filter(|far| {
+            matches!(
+                names.owner(*far).kind(),
+                "no-live-owner" | "no-object" | "unknown" | "external"
+            )
+        })
+        .map(|far| far.ip())
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
