@@ -209,10 +209,16 @@ async fn moved(place: &pod::Place, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<
     };
     match tag {
         Ok(tag) if tag.is(&own.id) == Some(false) => {
+            // What the node names by its configuration is beside a configuration.
+            let after = if own.id.contains('@') {
+                tag.digest
+            } else {
+                tag.configuration
+            };
             let moved = ImageMoved {
                 image: own.image,
                 now: own.id,
-                after: tag.digest,
+                after,
                 because: "its registry has it under this name".to_owned(),
             };
             (Lookup::Found(moved), Some(variables(tag.description)))
