@@ -158,7 +158,8 @@ impl<'de> Deserialize<'de> for Bytes {
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
     let text = String::deserialize(deserializer)?;
     Id::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .find(|id| id.as_str() == text)
         .ok_or_else(|| D::Error::custom(format!("this kdbg knows no finding `{text}`")))
 }
@@ -240,7 +241,7 @@ mod tests {
                 source,
             });
         }
-        for id in Id::ALL {
+        for id in Id::ALL.iter().copied() {
             verdict.listed.push(Finding {
                 id,
                 next: vec![Next {

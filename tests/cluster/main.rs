@@ -18,6 +18,7 @@ mod harness;
 mod images;
 mod incident_000;
 mod incident_000_languages;
+mod net;
 mod network;
 mod pods;
 mod probes;

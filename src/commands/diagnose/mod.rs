@@ -172,11 +172,14 @@ async fn look(
         registry: args.registry,
         ..Ask::default()
     };
-    let (environment, declared, survey, replicas) = tokio::join!(
+    // Before anything is tried, or what is tried would be seen.
+    let connections = Box::pin(limit.within(super::net::verdict(target)));
+    let (environment, declared, survey, replicas, connections) = tokio::join!(
         env::read(&target.session, target.process()),
         Declared::read(target, ask),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
+        connections,
     );
     let declared = declared?;
     let mut denied = Vec::new();
@@ -238,6 +241,7 @@ async fn look(
     }
     let mut verdict = findings::judge(&facts);
     verdict.unchecked.append(&mut unchecked);
+    add_connections(&mut verdict, connections);
     let made_by = format!("kdbg {}, {:.0}", Hello::ours().name(), Timestamp::now());
     let report = Report {
         verdict: JsonVerdict(&verdict),
@@ -251,6 +255,20 @@ async fn look(
     }
     print(args.output, &report, printer)?;
     Ok(status(&verdict))
+}
+
+/// Adds what is wrong with the connections, or why that is not known.
+fn add_connections(
+    verdict: &mut findings::Verdict,
+    connections: Result<Result<findings::Verdict, RequestError>, String>,
+) {
+    match connections.map(|known| known.map_err(|error| error.to_string())) {
+        Ok(Ok(known)) => verdict.join(known),
+        Ok(Err(why)) | Err(why) => verdict.unchecked.push(Unchecked {
+            what: "what is wrong with its connections".to_owned(),
+            why,
+        }),
+    }
 }
 
 /// Until when to look.

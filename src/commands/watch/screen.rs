@@ -70,7 +70,8 @@ fn paint_cpu(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Look) 
     let throttled = line::throttled(look).map_or(String::new(), |share| {
         format!(", stopped {share} of the time in which it wanted to run")
     });
-    let title = format!(" cpu {}{throttled} ", line::cpu(look));
+    let group = line::group_cpu(look).map_or(String::new(), |group| format!(", its group {group}"));
+    let title = format!(" cpu {}{group}{throttled} ", line::cpu(look));
     let used = |look: &Look| {
         let rates = look.rates?;
         rates.group_cpu.or(rates.cpu)
@@ -123,7 +124,15 @@ fn paint_curve(
         .unwrap_or_default();
     let highest = shown.iter().copied().max().unwrap_or(0);
     let top = limit.unwrap_or(highest).max(highest).max(1);
-    let curve = Sparkline::default().block(block).data(shown).max(top);
+    // In thousandths: the widget multiplies by the height, which a number of bytes may not stand.
+    let part = |value: &u64| {
+        let part = u128::from(*value) * 1000 / u128::from(top);
+        u64::try_from(part).unwrap_or(1000)
+    };
+    let curve = Sparkline::default()
+        .block(block)
+        .data(shown.iter().map(part))
+        .max(1000);
     frame.render_widget(curve, area);
 }
 
@@ -198,6 +207,7 @@ mod tests {
                     count: 1,
                 }]),
                 group_cpu: Cpu {
+                    used: Some(9),
                     limit: Some(500),
                     ..Cpu::default()
                 },

@@ -37,6 +37,14 @@ pub struct Unchecked {
 }
 
 impl Verdict {
+    /// Adds what other rules have found, behind what is there.
+    pub fn join(&mut self, other: Self) {
+        self.causes.extend(other.causes);
+        self.listed.extend(other.listed);
+        self.ruled_out.extend(other.ruled_out);
+        self.unchecked.extend(other.unchecked);
+    }
+
     /// Whether anything was found.
     #[must_use]
     pub fn is_found(&self) -> bool {
