@@ -134,6 +134,7 @@ enum SourceRow {
     Git { name: String },
     Status,
     Probe,
+    Sockets,
 }
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -204,6 +205,7 @@ impl From<SourceRow> for Source {
             SourceRow::Git { name } => Self::Git(name),
             SourceRow::Status => Self::Status,
             SourceRow::Probe => Self::Probe,
+            SourceRow::Sockets => Self::Sockets,
         }
     }
 }
@@ -234,8 +236,21 @@ mod tests {
             Source::Git("master".into()),
             Source::Status,
             Source::Probe,
+            Source::Sockets,
         ];
         for source in sources {
+            // One that is new does not compile here before it is in the list above.
+            match source {
+                Source::Environ
+                | Source::Code { .. }
+                | Source::File(_)
+                | Source::Spec
+                | Source::Object(_)
+                | Source::Git(_)
+                | Source::Status
+                | Source::Probe
+                | Source::Sockets => {}
+            }
             verdict.causes[0].facts.push(Fact {
                 text: b"no text: \xfe".into(),
                 source,
