@@ -65,15 +65,16 @@ impl Declared {
                     Self::of_pod(place, keys),
                     sample(target),
                     first(target),
-                    image(place, ask.registry),
-                    moved(place, ask),
+                    // Asking a registry takes much room.
+                    Box::pin(image(place, ask.registry)),
+                    Box::pin(moved(place, ask)),
                 );
                 Ok(Self {
+                    image,
+                    image_after,
+                    moved,
                     sample,
                     first,
-                    image,
-                    moved,
-                    image_after,
                     ..declared
                 })
             }
