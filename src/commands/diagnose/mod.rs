@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use self::{bundle::Report, symptom::Asked};
 use super::{
     curl,
-    declared::Declared,
+    declared::{Ask, Declared},
     diff_src::{Reference, Survey, survey},
     env,
     facts::{self, TargetFacts},
@@ -78,6 +78,9 @@ pub struct DiagnoseArgs {
     /// is the process's own listener
     #[arg(long, value_name = "URL")]
     symptom: Option<String>,
+    /// Ask the registry of the pod's image what variables it sets
+    #[arg(long)]
+    registry: bool,
     /// How long to look, once the agent is there; what is not known by then is said to be unknown
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     deadline: Duration,
@@ -168,12 +171,16 @@ async fn look(
     let limit = Limit::new(args.deadline);
     let symptom = Asked::new(args.symptom.as_deref(), target)?;
     let process_facts = facts::fetch(target).await?;
+    let ask = Ask {
+        registry: args.registry,
+        ..Ask::default()
+    };
     // Before anything is tried, or what is tried would be seen.
     let connections = Box::pin(limit.within(super::net::verdict(target)));
     let named = args.target.named();
     let (environment, declared, survey, replicas, connections, files) = tokio::join!(
         env::read(&target.session, target.process()),
-        Declared::read(target),
+        Declared::read(target, ask),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
         connections,
