@@ -90,6 +90,11 @@ impl<'a> Steps<'a> {
         self.records.flush()
     }
 
+    /// Hears whether the answer is still wanted.
+    pub(super) fn checkpoint(&mut self) -> Result<(), Stop> {
+        self.records.checkpoint()
+    }
+
     /// Waits until one of several sockets is ready; `false` when the deadline passes first.
     pub(super) fn wait(
         &mut self,

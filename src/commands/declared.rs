@@ -7,18 +7,32 @@ use crate::{
     evidence::{
         environment::Environment,
         provenance::{
-            self, Attribution, Cluster, ContainerSpec, Declarations, ImageVariable, Keyring, Known,
-            Lookup, Restart, Rules, Service,
+            self, Attribution, Cluster, ContainerSpec, Declarations, ImageMoved, ImageVariable,
+            Keyring, Known, Lookup, Restart, Rules, Service,
         },
     },
+    protocol::message::{Agent, Process, ProcessId, Request},
+    registry::{self, Image},
     target::{
         Place, Target,
-        pod::{self, declared},
+        pod::{self, declared, replicas::of_image},
     },
 };
 
 /// Why nothing is declared of a process of this machine.
 const NO_POD: &str = "it is a process of this machine, not of a pod";
+
+/// No environment that is only laid beside another one is read beyond, in bytes.
+const BLOCK_LIMIT: usize = 16 << 20;
+
+/// What is asked for that not every command needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ask {
+    /// The registry of the image.
+    pub(super) registry: bool,
+    /// Whether the image's name means another one by now.
+    pub(super) moved: bool,
+}
 
 /// What is declared of a container now.
 pub(super) struct Declared {
@@ -27,17 +41,43 @@ pub(super) struct Declared {
     cluster: Cluster,
     pub(super) declarations: Declarations,
     image: Lookup<Vec<ImageVariable>>,
+    /// The same of what the image's name means now, where that is another image.
+    image_after: Option<Vec<ImageVariable>>,
+    /// The move of the image's name; `Missing` where it is not known to have moved.
+    pub(super) moved: Lookup<ImageMoved>,
+    /// The agent's own: what a container of the pod gets that declares nothing.
+    sample: Option<Environment>,
+    /// That of the container's first process, where another one is looked at.
+    first: Option<Environment>,
     started_at: Option<i64>,
     keys: Keyring,
 }
 
 impl Declared {
-    /// Asks the cluster of a pod. What may not be read is a fact, no error.
-    pub(super) async fn read(target: &Target) -> Result<Self, CommandError> {
+    /// Asks the cluster of a pod, and the registry of its image where that is wanted. What may not be read is a fact, no
+    /// error.
+    pub(super) async fn read(target: &Target, ask: Ask) -> Result<Self, CommandError> {
         let keys = keyring()?;
         match &target.place {
             Place::Machine(_) => Ok(Self::nothing(keys)),
-            Place::Pod(place) => Ok(Self::of_pod(place, keys).await),
+            Place::Pod(place) => {
+                let (declared, sample, first, image, (moved, image_after)) = tokio::join!(
+                    Self::of_pod(place, keys),
+                    sample(target),
+                    first(target),
+                    // Asking a registry takes much room.
+                    Box::pin(image(place, ask.registry)),
+                    Box::pin(moved(place, ask)),
+                );
+                Ok(Self {
+                    image,
+                    image_after,
+                    moved,
+                    sample,
+                    first,
+                    ..declared
+                })
+            }
         }
     }
 
@@ -54,6 +94,10 @@ impl Declared {
                 ..Declarations::default()
             },
             image: Lookup::Unreadable(NO_POD.to_owned()),
+            image_after: None,
+            moved: Lookup::Missing,
+            sample: None,
+            first: None,
             started_at: None,
             keys,
         }
@@ -61,15 +105,21 @@ impl Declared {
 
     async fn of_pod(place: &pod::Place, keys: Keyring) -> Self {
         // The container was found in this pod.
-        let spec = declared::container_spec(&place.object, &place.container).unwrap_or_default();
-        let (cluster, minor) = tokio::join!(
-            declared::read(&place.cluster, &spec, &keys),
+        let asked = declared::container_spec(&place.object, &place.container).unwrap_or_default();
+        let mut spec = asked.clone();
+        let (cluster, minor, ()) = tokio::join!(
+            declared::read(&place.cluster, &asked, &keys),
             minor(&place.cluster),
+            declared::fill_from_node(&place.cluster, &mut spec, &place.object, &place.container),
         );
         Self {
             declarations: provenance::declarations(&spec, &cluster, Rules::of_minor(minor)),
             cluster,
-            image: Lookup::Unreadable("kdbg does not ask registries".to_owned()),
+            image: Lookup::Missing,
+            image_after: None,
+            moved: Lookup::Missing,
+            sample: None,
+            first: None,
             started_at: declared::started_at(&place.object, &place.container),
             spec: Lookup::Found(spec),
             keys,
@@ -88,12 +138,18 @@ impl Declared {
             cluster: &self.cluster,
             declarations: &self.declarations,
             image: &self.image,
-            sample: None,
+            sample: self.sample.as_ref(),
+            first: self.first.as_ref(),
             started_at: self.started_at,
             keys: &self.keys,
         };
         let attribution = provenance::attribute(&known);
         let restart = if self.spec.found().is_some() {
+            let after = self.image_after.clone().map(Lookup::Found);
+            let known = Known {
+                image: after.as_ref().unwrap_or(&self.image),
+                ..known
+            };
             provenance::after_restart(&known, &attribution)
         } else {
             Restart::default()
@@ -106,6 +162,101 @@ impl Declared {
         let mut services = self.cluster.services.found()?.iter();
         services.find(|service| format!("{}/{}", service.namespace, service.name) == name)
     }
+}
+
+/// The variables of the image that runs, as its registry tells them.
+async fn image(place: &pod::Place, registry: bool) -> Lookup<Vec<ImageVariable>> {
+    if !registry {
+        return Lookup::Unreadable("its registry is asked with `--registry` only".to_owned());
+    }
+    let described = match Image::of_status(&place.image, &place.image_id) {
+        Ok(image) => registry::describe(&image).await,
+        Err(error) => Err(error),
+    };
+    match described {
+        Ok(description) => Lookup::Found(variables(description)),
+        Err(error) => Lookup::Unreadable(error.to_string()),
+    }
+}
+
+fn variables(description: registry::Description) -> Vec<ImageVariable> {
+    let environment = description.environment.into_iter();
+    environment
+        .map(|(name, value)| ImageVariable {
+            name: name.into(),
+            value: value.into(),
+        })
+        .collect()
+}
+
+/// Whether the name of the image means another one by now, as the registry says where it is asked, else as other pods
+/// show; and what that sets, where it is told.
+async fn moved(place: &pod::Place, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<ImageVariable>>) {
+    if !ask.moved {
+        return (Lookup::Missing, None);
+    }
+    let (own, all) = match of_image(&place.cluster, &place.object, &place.container).await {
+        Lookup::Found(found) => found,
+        Lookup::Missing => return (Lookup::Missing, None),
+        Lookup::Unreadable(why) => return (Lookup::Unreadable(why), None),
+    };
+    if !ask.registry {
+        let moved = provenance::moved_by(&own, &all);
+        return (moved.map_or(Lookup::Missing, Lookup::Found), None);
+    }
+    let tag = match Image::named(&own.image) {
+        Ok(image) => registry::resolve(&image).await,
+        Err(error) => Err(error),
+    };
+    match tag {
+        Ok(tag) if tag.is(&own.id) == Some(false) => {
+            // What the node names by its configuration is beside a configuration.
+            let after = if own.id.contains('@') {
+                tag.digest
+            } else {
+                tag.configuration
+            };
+            let moved = ImageMoved {
+                image: own.image,
+                now: own.id,
+                after,
+                because: "its registry has it under this name".to_owned(),
+            };
+            (Lookup::Found(moved), Some(variables(tag.description)))
+        }
+        Ok(_) => (Lookup::Missing, None),
+        Err(error) => (Lookup::Unreadable(error.to_string()), None),
+    }
+}
+
+/// The environment of the agent.
+async fn sample(target: &Target) -> Option<Environment> {
+    let mut reply = target.session.request(&Request::Agent).ok()?;
+    let agent: Agent = reply.head().await.ok()?;
+    block(target, agent.process).await
+}
+
+/// The environment of the process from which all others of the container come, unless it is the one that is looked at.
+async fn first(target: &Target) -> Option<Environment> {
+    let mut first = target.process();
+    // A process has fewer ancestors than there are processes.
+    for _ in &target.processes {
+        let parent = |one: &&Process| one.id.pid == first.parent;
+        match target.processes.iter().find(parent) {
+            Some(parent) => first = parent,
+            None => break,
+        }
+    }
+    if first.id == target.process().id {
+        return None;
+    }
+    block(target, first.id).await
+}
+
+async fn block(target: &Target, process: ProcessId) -> Option<Environment> {
+    let request = Request::Environment(process);
+    let mut reply = target.session.request(&request).ok()?;
+    Some(Environment::parse(reply.bytes(BLOCK_LIMIT).await.ok()?))
 }
 
 /// A keyring for this run: with it the values of Secrets are recognised and never kept.

@@ -28,6 +28,7 @@ mod facts;
 mod fan_out;
 mod fetch;
 pub mod files;
+mod from;
 pub mod ls;
 pub mod man;
 pub mod net;

@@ -7,7 +7,7 @@ use super::subject::Subject;
 use crate::{
     cli::{error::CommandError, printer::Printer},
     evidence::{
-        dns::{cluster_name, kind_name, rcode_name},
+        dns::{kind_name, rcode_name},
         reach,
     },
     protocol::message::{
@@ -60,7 +60,8 @@ impl Told {
             | ProbeRecord::Tls(_)
             | ProbeRecord::Head(_)
             | ProbeRecord::Body(_)
-            | ProbeRecord::BodyEnd(_) => {}
+            | ProbeRecord::BodyEnd(_)
+            | ProbeRecord::Trailers(_) => {}
         }
     }
 
@@ -124,24 +125,6 @@ impl Told {
             writeln!(out, "{line}").map_err(CommandError::output)?;
         }
         Ok(())
-    }
-
-    /// What names a cluster gives to what was asked for.
-    pub(super) fn cluster_names(&self) -> Vec<String> {
-        let mut told = Vec::new();
-        for query in &self.queries {
-            let DnsOutcome::Answered(answer) = &query.outcome else {
-                continue;
-            };
-            let line = cluster_name(&query.name).map(|form| format!("{} {form}", query.name));
-            if let Some(line) = line
-                && !answer.answers.is_empty()
-                && !told.contains(&line)
-            {
-                told.push(line);
-            }
-        }
-        told
     }
 }
 
@@ -525,6 +508,7 @@ impl<'a> ExchangeRow<'a> {
                 Ending::TimedOut { .. } => "timeout",
                 Ending::Garbled(_) => "garbage",
                 Ending::Refused(_) => "refused",
+                Ending::Aborted { .. } => "aborted",
             },
             said: reach::exchange(exchange),
         }

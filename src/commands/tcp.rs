@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::probe::{Report, Told};
+use super::{
+    from::FromArgs,
+    probe::{Report, Told},
+};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs, short_time},
@@ -12,9 +15,13 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::reach,
-    protocol::message::{Ending, Request, TcpRequest},
+    evidence::{
+        phases::{self, Step},
+        reach,
+    },
+    protocol::message::{Ending, ProcessId, Request, TcpRequest},
     render::safe,
+    target::Target,
 };
 
 /// Arguments of `kdbg tcp`.
@@ -37,6 +44,8 @@ pub struct TcpArgs {
     /// How long to wait for bytes once connected; without `--send` or `--expect`, only when it is given
     #[arg(long, value_name = "TIME", value_parser = short_time)]
     wait: Option<Duration>,
+    #[command(flatten)]
+    from: FromArgs,
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
@@ -51,32 +60,84 @@ pub async fn run(mut args: TcpArgs, printer: &mut Printer) -> Result<ExitStatus,
     if let Some(word) = args.target.misplaced() {
         args.address = Some(word.to_string_lossy().into_owned());
     }
-    let typed = args.address.as_deref().unwrap_or_default();
-    let (host, port) = host_and_port(typed).ok_or_else(|| {
+    let typed = args.address.clone().unwrap_or_default();
+    let (host, port) = host_and_port(&typed).ok_or_else(|| {
         CommandError::usage(format!("`{typed}` is no host with a port"))
             .hint("write it as `web:80`, `10.1.2.3:5432` or `[fd00::1]:80`")
     })?;
-    let target = super::open(&args.target, printer).await?;
+    let targets = args.from.open(&args.target, printer).await?;
+    let mut all = Vec::new();
+    for target in &targets {
+        let request = Request::Tcp(request(&args, host, port, target.process().id));
+        let progress = printer.progress(format!("connecting to {}", safe(typed.as_bytes())));
+        all.push(Told::collect(target.session.request(&request)?).await?);
+        drop(progress);
+    }
+    let status = show(&args, &targets, &all, printer)?;
+    for target in targets {
+        target.close().await;
+    }
+    Ok(status)
+}
+
+fn request(args: &TcpArgs, host: &str, port: u16, process: ProcessId) -> TcpRequest {
     let talks = args.send.is_some() || args.expect.is_some();
     let wait = args.wait.or(talks.then_some(Duration::from_secs(5)));
-    let request = TcpRequest {
-        process: target.process().id,
+    let bytes = |text: &Option<Text>| text.as_ref().map(|text| text.0.clone().into());
+    TcpRequest {
+        process,
         host: host.into(),
         port,
         connect_limit: milliseconds(args.connect_timeout),
-        send: args.send.map(|text| text.0).unwrap_or_default().into(),
-        expect: args.expect.map(|text| text.0.into()),
+        send: bytes(&args.send).unwrap_or_default(),
+        expect: bytes(&args.expect),
         wait: wait.map_or(0, milliseconds),
-    };
-    let progress = printer.progress(format!("connecting to {}", safe(typed.as_bytes())));
-    let told = Told::collect(target.session.request(&Request::Tcp(request))?).await?;
-    drop(progress);
-    match args.output {
-        OutputFormat::Text => text(&told, printer)?,
-        OutputFormat::Json => printer.json(&Report::new(&target, &told))?,
     }
-    target.close().await;
-    Ok(status(&told))
+}
+
+fn show(
+    args: &TcpArgs,
+    targets: &[Target],
+    all: &[Told],
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let (Some(target), Some(told)) = (targets.first(), all.first()) else {
+        return Ok(ExitStatus::Incomplete);
+    };
+    let is_json = args.output == OutputFormat::Json;
+    if args.from.is_wanted() {
+        let courses: Vec<_> = all.iter().map(course).collect();
+        let reports = is_json.then(|| {
+            let both = targets.iter().zip(all);
+            both.map(|(target, told)| Report::new(target, told))
+                .collect()
+        });
+        let differs = args.from.compare(targets, &courses, reports, printer)?;
+        return Ok(differs.unwrap_or_else(|| status(told)));
+    }
+    if is_json {
+        printer.json(&Report::new(target, told))?;
+    } else {
+        text(told, printer)?;
+    }
+    Ok(status(told))
+}
+
+/// The phases, to be compared with those of another one.
+fn course(told: &Told) -> Vec<Step> {
+    let mut steps: Vec<_> = told
+        .resolutions
+        .last()
+        .map(phases::name)
+        .into_iter()
+        .collect();
+    steps.extend(phases::connects(&told.connections));
+    if let Some(exchange) = &told.exchange {
+        let key = format!("{:?} {}", exchange.found, exchange.received > 0);
+        let step = Step::new("exchange", reach::exchange(exchange), None);
+        steps.push(step.with_key(key));
+    }
+    steps
 }
 
 fn text(told: &Told, printer: &mut Printer) -> Result<(), CommandError> {

@@ -1,7 +1,7 @@
 //! The sockets of a network namespace, joined with the processes that hold them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -138,6 +138,29 @@ impl Sockets {
                 socket.far().map(|far| (far.ip(), far.port())),
             )
         });
+    }
+
+    /// Leaves only what some processes hold, and what waits for them to accept it. Answers how many went.
+    pub fn keep_those_of(&mut self, processes: &[u32]) -> usize {
+        let is_held = |socket: &Socket| {
+            let mut holders = socket.holders.iter();
+            holders.any(|holder| processes.contains(&holder.pid))
+        };
+        let ports: HashSet<u16> = self
+            .listeners()
+            .filter(|socket| is_held(socket))
+            .filter_map(|socket| Some(socket.near()?.port()))
+            .collect();
+        let before = self.sockets.len();
+        self.sockets.retain(|socket| {
+            let waits = socket.side == Side::Accepted
+                && socket.facts.inode == 0
+                && socket
+                    .near()
+                    .is_some_and(|near| ports.contains(&near.port()));
+            is_held(socket) || waits
+        });
+        before - self.sockets.len()
     }
 
     /// Whether all that listens is known with its queues.
@@ -411,6 +434,22 @@ pub(crate) mod tests {
         ]);
         assert_eq!(joined.sockets.len(), 2);
         assert!(!joined.is_by_sock_diag(Protocol::Tcp, false));
+    }
+
+    #[test]
+    fn what_others_hold_can_be_left_out() {
+        let mut waiting = tcp("10.0.0.1:80", "10.0.0.9:4000", SocketState::Established);
+        waiting.inode = 0;
+        let mut over = tcp("10.0.0.1:90", "10.0.0.9:4000", SocketState::TimeWait);
+        over.inode = 0;
+        let mut both = joined([
+            tcp("0.0.0.0:80", "0.0.0.0:0", SocketState::Listening),
+            waiting,
+            over,
+        ]);
+        assert_eq!(both.clone().keep_those_of(&[2]), 3);
+        assert_eq!(both.keep_those_of(&[1]), 1);
+        assert_eq!(both.sockets.len(), 2);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What the numbers and the names of DNS mean.
 
+use super::{names::Remark, reach};
+use crate::protocol::message::{DnsQuery, LibcKind, Resolution, ResolverSetup, SearchRule};
+
 /// Record types by their numbers (IANA), those that are met.
 const KINDS: [(u16, &str); 18] = [
     (1, "A"),
@@ -74,6 +77,88 @@ pub fn reverse_name(address: std::net::IpAddr) -> String {
             name + "ip6.arpa."
         }
     }
+}
+
+/// What the search list did to a look-up, and what another C library would have done.
+pub fn search_remarks(
+    setup: &ResolverSetup,
+    name: &str,
+    queries: &[DnsQuery],
+    resolution: &Resolution,
+) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    let mut say = |text: String| {
+        remarks.push(Remark {
+            text,
+            is_wrong: false,
+        });
+    };
+    if queries.is_empty() || name.ends_with('.') {
+        return remarks;
+    }
+    let dots = name.matches('.').count();
+    let has_enough_dots = dots >= usize::from(setup.ndots);
+    let in_vain: Vec<_> = queries
+        .iter()
+        .filter(|query| matches!(query.rule, SearchRule::Suffix(_)))
+        .collect();
+    let is_found = resolution.error.is_none();
+    let as_is = resolution.name.is_none();
+    if is_found && as_is && !in_vain.is_empty() && !has_enough_dots {
+        let took: u64 = in_vain
+            .iter()
+            .map(|query| query.at + query.took)
+            .max()
+            .unwrap_or_default();
+        let began = in_vain
+            .iter()
+            .map(|query| query.at)
+            .min()
+            .unwrap_or_default();
+        say(format!(
+            "ndots:{}: the name has {dots} dots, so {} questions with the search list came first and in vain ({}); a dot at its end \
+             saves them",
+            setup.ndots,
+            in_vain.len(),
+            reach::time(took.saturating_sub(began))
+        ));
+    }
+    if matches!(
+        resolution.error.as_deref(),
+        Some("EAI_NONAME" | "EAI_NODATA")
+    ) {
+        let mut asked: Vec<&str> = Vec::new();
+        for query in queries {
+            if !asked.contains(&query.name.as_str()) {
+                asked.push(&query.name);
+            }
+        }
+        if asked.len() > 1 {
+            say(format!(
+                "ndots:{}: asked for as {}: none of these has such a record",
+                setup.ndots,
+                asked.join(", ")
+            ));
+        }
+    }
+    match setup.libc.kind {
+        LibcKind::Glibc if is_found && !as_is && has_enough_dots => say(format!(
+            "musl would not find it: a name with {} dots or more is never asked for with the search list there",
+            setup.ndots
+        )),
+        LibcKind::Musl if !is_found && has_enough_dots && !setup.search.is_empty() => say(
+            "glibc would go on with the search list: musl does not, for a name with this many dots"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    if setup.options.iter().any(|option| option == "rotate") && setup.servers.len() > 1 {
+        say(
+            "`rotate`: any of the servers may be asked first; `--all-servers` asks each by itself"
+                .to_owned(),
+        );
+    }
+    remarks
 }
 
 /// What a name of a cluster stands for, told by its form (the DNS specification of Kubernetes).
@@ -210,6 +295,91 @@ mod tests {
         let name = reverse_name("fd00::12".parse().unwrap());
         assert!(name.starts_with("2.1.0.0."), "{name}");
         assert!(name.ends_with(".0.0.d.f.ip6.arpa."), "{name}");
+    }
+
+    fn setup(kind: LibcKind, ndots: u8) -> ResolverSetup {
+        ResolverSetup {
+            libc: crate::protocol::message::Libc {
+                kind,
+                because: "".into(),
+                loaded: true,
+            },
+            sources: Vec::new(),
+            has_configuration: true,
+            servers: vec![([10, 0, 0, 1], 53).into()],
+            ignored_servers: Vec::new(),
+            search: vec!["shop.svc.x".into()],
+            ndots,
+            timeout: 5,
+            attempts: 2,
+            options: Vec::new(),
+        }
+    }
+
+    fn query(name: &str, rule: SearchRule) -> DnsQuery {
+        DnsQuery {
+            at: 0,
+            took: 1000,
+            server: ([10, 0, 0, 1], 53).into(),
+            via: crate::protocol::message::Via::Udp,
+            name: name.to_owned(),
+            rule,
+            kind: 1,
+            attempt: 1,
+            outcome: crate::protocol::message::DnsOutcome::TimedOut,
+        }
+    }
+
+    fn resolution(error: Option<&str>, name: Option<&str>) -> Resolution {
+        Resolution {
+            at: 0,
+            took: 1,
+            addresses: Vec::new(),
+            error: error.map(str::to_owned),
+            name: name.map(str::to_owned),
+        }
+    }
+
+    fn remarks(setup: &ResolverSetup, name: &str, resolution: &Resolution) -> String {
+        let suffix = SearchRule::Suffix("shop.svc.x".into());
+        let queries = [
+            query(&format!("{name}.shop.svc.x"), suffix),
+            query(name, SearchRule::AsIs),
+        ];
+        let remarks = search_remarks(setup, name, &queries, resolution);
+        assert!(remarks.iter().all(|remark| !remark.is_wrong));
+        let texts: Vec<_> = remarks.into_iter().map(|remark| remark.text).collect();
+        texts.join("; ")
+    }
+
+    #[test]
+    fn questions_in_vain_are_told_with_the_rule_that_makes_them() {
+        let glibc = setup(LibcKind::Glibc, 5);
+        let found = remarks(&glibc, "api.example.org", &resolution(None, None));
+        assert!(
+            found.contains("ndots:5: the name has 2 dots, so 1 questions"),
+            "{found}"
+        );
+        let none = remarks(&glibc, "db", &resolution(Some("EAI_NONAME"), None));
+        assert!(
+            none.contains("asked for as db.shop.svc.x, db: none"),
+            "{none}"
+        );
+        // A name that is found by the list is found as it should be.
+        assert_eq!(
+            remarks(&glibc, "db", &resolution(None, Some("db.shop.svc.x"))),
+            ""
+        );
+        assert_eq!(remarks(&glibc, "db.", &resolution(None, None)), "");
+    }
+
+    #[test]
+    fn what_the_other_library_would_do_is_told_where_they_part() {
+        let found = resolution(None, Some("a.b.shop.svc.x"));
+        assert!(remarks(&setup(LibcKind::Glibc, 1), "a.b", &found).contains("musl would not"));
+        let none = resolution(Some("EAI_NONAME"), None);
+        assert!(remarks(&setup(LibcKind::Musl, 1), "a.b", &none).contains("glibc would go on"));
+        assert_eq!(remarks(&setup(LibcKind::Glibc, 5), "a.b", &found), "");
     }
 
     #[test]

@@ -192,6 +192,9 @@ pub enum Owner {
     External,
     /// Nobody: pods have such addresses, and none has this one.
     Nobody(Option<PastPod>),
+    /// No object has it. This pod has one beside it, but nodes do not say from which ranges pods get theirs: machines
+    /// may have some too.
+    NoObject(String),
     /// It is not known, because of this.
     Unknown(String),
     /// There is no cluster to ask.
@@ -211,6 +214,7 @@ impl Owner {
             Self::ApiServer => "api-server",
             Self::External => "external",
             Self::Nobody(_) => "no-live-owner",
+            Self::NoObject(_) => "no-object",
             Self::Unknown(_) => "unknown",
             Self::Unasked => "not-asked",
         }
@@ -240,6 +244,7 @@ impl std::fmt::Display for Owner {
             Self::External => formatter.write_str("outside of the cluster"),
             Self::Nobody(None) => formatter.write_str("no live owner"),
             Self::Nobody(Some(past)) => write!(formatter, "no live owner; was pod {}", past.name),
+            Self::NoObject(_) => formatter.write_str("no object of the cluster"),
             Self::Unknown(_) => formatter.write_str("?"),
             Self::Unasked => formatter.write_str("-"),
         }
@@ -360,8 +365,23 @@ impl<'a> Names<'a> {
             (_, _, Some(why)) => Owner::Unknown(why),
             (Some(_), past, None) => Owner::Nobody(past),
             (None, Some(past), None) => Owner::Nobody(Some(past)),
-            (None, None, None) => Owner::External,
+            (None, None, None) => match self.beside(ip) {
+                Some(pod) => Owner::NoObject(pod.name.clone()),
+                None => Owner::External,
+            },
         }
+    }
+
+    /// A pod whose address differs in the last part only, where no node says from which ranges pods get theirs.
+    fn beside(&self, ip: IpAddr) -> Option<&'a PodAddress> {
+        let mut nodes = self.directory.nodes.rows.iter();
+        if nodes.any(|node| !node.ranges.is_empty()) {
+            return None;
+        }
+        let bits = if ip.is_ipv4() { 24 } else { 64 };
+        let around = Range { base: ip, bits };
+        let mut pods = self.directory.pods.rows.iter();
+        pods.find(|pod| !pod.host_network && pod.addresses.iter().any(|one| around.contains(*one)))
     }
 
     /// Why it is not known of an address that no object has it.
@@ -632,6 +652,16 @@ pub(crate) mod tests {
             owner(&directory, "10.9.0.3:80").to_string(),
             "no live owner; was pod shop/b"
         );
+    }
+
+    #[test]
+    fn where_no_ranges_are_known_an_address_beside_pods_has_no_object_and_no_more_is_said() {
+        let mut directory = directory();
+        directory.nodes.rows[0].ranges.clear();
+        assert_eq!(owner(&directory, "10.1.0.99:80").kind(), "no-object");
+        assert_eq!(owner(&directory, "10.1.7.99:80").kind(), "external");
+        // One that has ended is known to have had its address.
+        assert_eq!(owner(&directory, "10.1.0.7:80").kind(), "no-live-owner");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use nix::libc;
 
 use crate::protocol::message::{
-    ConnectOutcome, Connection, DnsOutcome, Ending, Exchange, Icmp, Phase, Reading, Route,
+    ConnectOutcome, Connection, DnsOutcome, Ending, Exchange, Http2State, Icmp, Phase, Reading,
+    Route,
 };
 
 /// Microseconds as people read them.
@@ -189,6 +190,7 @@ pub fn exchange(exchange: &Exchange) -> String {
             _ => format!(", {came} in {}, and not what was expected", limit(*after)),
         },
         Ending::Garbled(why) | Ending::Refused(why) => format!(", {why}"),
+        Ending::Aborted { code, connection } => format!(", {}", aborted(*code, *connection)),
     };
     if exchange.found == Some(false) && !matches!(exchange.ending, Ending::TimedOut { .. }) {
         text += "; what was expected did not come";
@@ -218,6 +220,55 @@ pub fn broken(errno: i32) -> String {
         libc::EPIPE => "the other side had closed before all was sent".to_owned(),
         libc::ETIMEDOUT => "nothing was acknowledged any more".to_owned(),
         other => nix::errno::Errno::from_raw(other).desc().to_owned(),
+    }
+}
+
+/// How a server ended a request over HTTP/2.
+pub fn aborted(code: u32, connection: bool) -> String {
+    let (what, frame) = if connection {
+        ("the connection", "GOAWAY")
+    } else {
+        ("the request", "RST_STREAM")
+    };
+    let reason = match code {
+        0 => "no error",
+        1 => "protocol error",
+        2 => "internal error",
+        3 => "flow control error",
+        4 => "settings timeout",
+        5 => "stream closed",
+        6 => "frame size error",
+        7 => "refused, not processed: it may be sent again",
+        8 => "cancelled",
+        9 => "compression error",
+        10 => "connect error",
+        11 => "enhance your calm: too much was asked of it",
+        12 => "inadequate security",
+        13 => "HTTP/1.1 required",
+        other => return format!("the server ended {what} ({frame}, code {other})"),
+    };
+    format!("the server ended {what} ({frame}): {reason}")
+}
+
+/// What HTTP/2 waits for, when it got no head.
+pub fn http2(state: &Http2State, received: u64) -> String {
+    match state {
+        Http2State { settings: None, .. } if received == 0 => {
+            "not even the server's settings: it may not speak HTTP/2 here".to_owned()
+        }
+        Http2State { settings: None, .. } => "no settings of HTTP/2".to_owned(),
+        Http2State {
+            head_sent: false, ..
+        } => "the server's settings, which allow no request for now".to_owned(),
+        Http2State {
+            body_waits,
+            body_sent,
+            ..
+        } if *body_waits > 0 => format!(
+            "the server's settings, and room for {body_sent} of {} of the request's body: it does not read the rest",
+            bytes(body_sent + body_waits)
+        ),
+        Http2State { .. } => "the server's settings and no head".to_owned(),
     }
 }
 

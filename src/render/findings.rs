@@ -10,7 +10,7 @@ use crate::evidence::findings::{
 };
 
 /// The version of the JSON; a field that changes its meaning raises it.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 1;
 
 /// Sets a verdict for people: the causes, what else is true, what was ruled out, what was not checked.
 #[must_use]
@@ -139,6 +139,7 @@ pub(super) const fn confidence(confidence: Confidence) -> &'static str {
 }
 
 /// A verdict as JSON. Bytes that are no text are `{"base64": …}`, so nothing is lost and nothing steers a terminal.
+#[derive(Clone, Copy)]
 pub struct JsonVerdict<'a>(pub &'a Verdict);
 
 impl Serialize for JsonVerdict<'_> {

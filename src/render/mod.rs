@@ -8,6 +8,7 @@ pub mod findings;
 pub mod provenance;
 pub mod quantity;
 pub mod report;
+pub mod saved;
 pub mod table;
 
 pub use bytes::{JsonBytes, JsonCow, safe, safe_lines};

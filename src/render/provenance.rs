@@ -38,6 +38,9 @@ fn origin(origin: &Origin) -> Option<String> {
             }
             (Some(service), _) => format!("Service {service}"),
             (None, LinkState::NotRead) => "by its shape; Services could not be read".to_owned(),
+            (None, LinkState::Sampled) => {
+                "by its shape; the kubelet gave the agent's container the same".to_owned()
+            }
             (None, _) => "a Service that is gone".to_owned(),
         },
         Origin::Entrypoint { shell: true } => "a shell leaves it".to_owned(),

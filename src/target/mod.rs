@@ -165,6 +165,22 @@ impl Target {
         candidates.swap_remove(0).open(wanted).await
     }
 
+    /// This machine, with its agent as the process: it stands in the network in which kdbg does.
+    pub async fn here() -> Result<Self, TargetError> {
+        let (session, agent) = local::start().await?;
+        let processes = list(&session, ProcessScope::Tree(agent.pid())).await?;
+        let choice =
+            choice::choose(&processes, Some(agent.pid())).ok_or_else(|| TargetError::Empty {
+                target: "here".to_owned(),
+            })?;
+        Ok(Self {
+            session,
+            processes,
+            choice,
+            place: Place::Machine(agent),
+        })
+    }
+
     /// The process that is looked at.
     pub fn process(&self) -> &Process {
         &self.choice.process

@@ -86,3 +86,4 @@ image_test!(image_jvm_answers, "jvm", "/");
 image_test!(image_go_answers, "go", "/");
 image_test!(image_nginx_answers, "nginx", "/");
 image_test!(image_php_answers_behind_nginx, "php", "/php");
+image_test!(image_ruby_answers, "ruby", "/");

@@ -1,7 +1,7 @@
 //! Incident 000: a page without its reviews, because an image of a pull request takes the kubelet's link to a Service
 //! for a port. `tests/incidents/000` has the program.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -41,57 +41,16 @@ fn files(branch: &str) -> Vec<(String, String)> {
 }
 
 /// The repository: `master`, and a pull request that was never merged.
-struct Repository(PathBuf);
-
-impl Repository {
-    fn new(test: &Test) -> Result<Self, Failure> {
-        let repository = Self(test.folder.path().join("bookinfo"));
-        std::fs::create_dir(&repository.0).map_err(Failure::of("make a repository"))?;
-        repository.git(&["init", "--quiet", "--initial-branch=master"])?;
-        repository.write("README.md", "# Books\n");
-        repository.write("src/reviews/reviews.py", "# another service\n");
-        for (path, content) in files("master") {
-            repository.write(&format!("{FOLDER}/{path}"), &content);
-        }
-        repository.commit("the page")?;
-        repository.write("src/reviews/reviews.py", "# another service, with stars\n");
-        repository.commit("reviews: stars")?;
-        repository.git(&["checkout", "--quiet", "--detach"])?;
-        for (path, content) in files("pull") {
-            repository.write(&format!("{FOLDER}/{path}"), &content);
-        }
-        repository.commit("variables to override the ports")?;
-        repository.git(&["update-ref", "refs/pull/1/head", "HEAD"])?;
-        repository.git(&["checkout", "--quiet", "master"])?;
-        repository.write("README.md", "# Books\n\nA page of books.\n");
-        repository.commit("a longer README")?;
-        Ok(repository)
-    }
-
-    fn write(&self, path: &str, content: &str) {
-        let path = self.0.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-
-    fn commit(&self, message: &str) -> Result<(), Failure> {
-        self.git(&["add", "--all"])?;
-        self.git(&["commit", "--quiet", "--message", message])
-    }
-
-    fn git(&self, arguments: &[&str]) -> Result<(), Failure> {
-        let mut command = Command::new("git");
-        command
-            .current_dir(&self.0)
-            .args(["-c", "user.name=t", "-c", "user.email=t@invalid"])
-            .args(arguments);
-        let status = command.status().map_err(Failure::of("run git"))?;
-        check(status.success(), || format!("git {arguments:?}: {status}"))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
+pub(crate) fn repository(test: &Test) -> Result<String, Failure> {
+    let path = test.folder.path().join("bookinfo");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/incident.py");
+    let status = Command::new("python3")
+        .args([script, "repository"])
+        .arg(&path)
+        .status()
+        .map_err(Failure::of("run python3"))?;
+    check(status.success(), || format!("{script}: {status}"))?;
+    Ok(path.to_str().unwrap().to_owned())
 }
 
 /// Stores the code of a branch as its image would have it: tests moved to the top, no Dockerfile, compiled modules.
@@ -124,7 +83,7 @@ for path, content in json.load(open('/config/tree.json')).items():
     let app = json!({"name": "app", "mountPath": RUNNING});
     let init = container(
         "fill",
-        "python:user",
+        "flask:user",
         json!({
             "command": ["/usr/bin/python3.11", "-c", fill],
             "volumeMounts": [{"name": "tree", "mountPath": "/config"}, app],
@@ -138,7 +97,7 @@ for path, content in json.load(open('/config/tree.json')).items():
             "volumeMounts": [app],
         }),
     );
-    let page = container("productpage", "python:user", merged(more, container_more));
+    let page = container("productpage", "flask:user", merged(more, container_more));
     let spec = json!({
         "initContainers": [init],
         "volumes": [{"name": "tree", "configMap": {"name": code}}, {"name": "app", "emptyDir": {}}],
@@ -225,8 +184,8 @@ async fn start_services(test: &Test) -> Result<String, Failure> {
 #[ignore = "needs a cluster: the kubelet makes the variable that breaks the page"]
 async fn incident_000_is_named_in_one_command_and_its_controls_are_not() {
     run("k-inc000", Level::Baseline, async |test| {
-        let repository = Repository::new(test)?;
-        let repository = repository.path();
+        let repository = repository(test)?;
+        let repository = repository.as_str();
         store(test, "master", &["master"]).await?;
         store(test, "pull", &["master", "pull"]).await?;
         // Before there are Services: it gets no links to them.
@@ -240,6 +199,7 @@ async fn incident_000_is_named_in_one_command_and_its_controls_are_not() {
             || format!("the page is not broken: {said}"),
         )?;
         names_all_four_facts(test, repository, &address).await?;
+        a_symptom_parts_what_touches_it_from_the_rest(test, repository).await?;
         Box::pin(controls(test, repository)).await?;
         the_network_is_named_when_it_is_to_blame(test, repository).await
     })
@@ -261,7 +221,7 @@ async fn names_all_four_facts(test: &Test, repository: &str, address: &str) -> R
         "neither env nor envFrom sets REVIEWS_PORT".to_owned(),
         "the code reads REVIEWS_PORT with the default 9080, on a line that the reference does not have".to_owned(),
         "got: a URL".to_owned(),
-        format!("{FOLDER}/productpage.py differs: +6 -2"),
+        format!("{FOLDER}/productpage.py differs: +7 -2"),
         "no commit of master fits as well".to_owned(),
     ];
     let places = [
@@ -319,11 +279,61 @@ async fn names_all_four_facts(test: &Test, repository: &str, address: &str) -> R
     )
 }
 
+/// What somebody complains of is asked for from the pod; the whole is kept and shown again without the cluster.
+async fn a_symptom_parts_what_touches_it_from_the_rest(
+    test: &Test,
+    repository: &str,
+) -> Result<(), Failure> {
+    let bundle = test.folder.path().join("bundle");
+    let bundle = bundle.to_str().unwrap();
+    let target = "deploy/productpage-v1";
+    let reviews = ["--symptom", "http://reviews:9080/reviews/0"];
+    let more = [&reviews[..], &["--save", bundle, "-o", "json"]].concat();
+    let ran = diagnose(test, target, repository, &more)
+        .await?
+        .ended_with(1)?;
+    let report = ran.json()?;
+    let collision = |name: &str| ("env.service-link-collision".to_owned(), name.to_owned());
+    check(
+        findings(&report, "causes") == [collision("REVIEWS_PORT")]
+            && findings(&report, "listed").contains(&collision("DETAILS_PORT")),
+        || format!("the symptom does not choose: {ran}"),
+    )?;
+    check(
+        report["ruled_out"]
+            .to_string()
+            .contains("GET http://reviews:9080/reviews/0 from the pod answers 200"),
+        || ran.to_string(),
+    )?;
+    // No cluster, no agent: only what was kept.
+    let mut again = test.kdbg_command(&["diagnose", bundle, "-o", "json"]);
+    again.env("KUBECONFIG", "/dev/null");
+    let again = test.run_to_end(again).await?.ended_with(1)?;
+    check(again.stdout == ran.stdout, || {
+        format!("shown differently: {again}")
+    })?;
+    // The page itself answers, with an apology: both may be why, and asking for it opens no connection.
+    let more = ["--symptom", ":9080/productpage", "-o", "json"];
+    let ran = diagnose(test, target, repository, &more)
+        .await?
+        .ended_with(1)?;
+    let report = ran.json()?;
+    check(findings(&report, "causes").len() == 2, || ran.to_string())?;
+    check(
+        report["ruled_out"]
+            .to_string()
+            .contains("asking for the symptom made none"),
+        || ran.to_string(),
+    )
+}
+
 /// Each of these lacks one part of the cause.
 async fn controls(test: &Test, repository: &str) -> Result<(), Failure> {
     let set = json!({"env": [{"name": "REVIEWS_PORT", "value": "9080"}, {"name": "DETAILS_PORT", "value": "9080"}]});
     let hidden = json!({"command": ["/usr/bin/python3.11", "-c",
-        "import ctypes, runpy; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); runpy.run_path('productpage.py', run_name='__main__')"]});
+        "import ctypes, flask, runpy; run = flask.Flask.run
+flask.Flask.run = lambda self, **more: run(self, **{**more, 'debug': False})
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); runpy.run_path('productpage.py', run_name='__main__')", "9080"]});
     let no_links = json!({"enableServiceLinks": false});
     tokio::try_join!(
         test.start(page("master", "master", json!({}), json!({}))),

@@ -96,6 +96,12 @@ async fn printed_role_is_enough_and_nothing_else_is_asked_for() {
         test.kdbg_as(&account, &["snapshot", "deploy/web", "-o", &bundle])
             .await?
             .ended_with(0)?;
+        // Names are looked up without any right; what is behind them is not known.
+        let dig = test
+            .kdbg_as(&account, &["dig", "deploy/web", "web"])
+            .await?;
+        dig.ended_with(1)?
+            .said("is not known: cannot get Service")?;
         test.kdbg_as(&account, &["cleanup", "deploy/web", "--force"])
             .await?;
 
@@ -114,6 +120,9 @@ async fn printed_role_is_enough_and_nothing_else_is_asked_for() {
             "get pods/exec",
             // what `env` says of where a variable comes from; it works without
             "list services",
+            // and `dig` of what is behind a name
+            "get services",
+            "list endpointslices",
         ];
         let requests = test.cluster.requests_of(&account.user)?;
         let others: Vec<_> = requests

@@ -133,3 +133,105 @@ fn a_repository_that_was_named_and_is_none_is_an_error() {
     let (process, folder) = process(MASTER);
     assert_code(&diagnose(&process, folder.path(), &[]), 2);
 }
+
+/// A server that answers every request with this status line, until the test ends.
+fn answering(status: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_symptom_that_answers_well_is_ruled_out_and_one_that_does_not_is_named() {
+    let (process, _folder) = process(MASTER);
+    let repository = repository();
+    let well = format!("http://{}/x?token=hunter2", answering("200 OK"));
+    let output = diagnose(
+        &process,
+        repository.path(),
+        &["--symptom", &well, "-o", "json"],
+    );
+    assert_code(&output, 0);
+    let text = report(&output)["ruled_out"].to_string();
+    assert!(
+        text.contains("from the pod answers 200 OK, 2 bytes"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+
+    let ill = answering("503 Service Unavailable");
+    let url = format!("http://{ill}/");
+    let output = diagnose(
+        &process,
+        repository.path(),
+        &["--symptom", &url, "-o", "json"],
+    );
+    assert_code(&output, 1);
+    let cause = &report(&output)["causes"][0];
+    assert_eq!(cause["id"], "symptom.reproduced");
+    assert_eq!(cause["about"], ill.to_string());
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("http://{}/", free.local_addr().unwrap());
+    drop(free);
+    let output = diagnose(
+        &process,
+        repository.path(),
+        &["--symptom", &gone, "-o", "json"],
+    );
+    assert_code(&output, 1);
+    assert_eq!(report(&output)["causes"][0]["id"], "net.unreachable");
+    assert_code(
+        &diagnose(&process, repository.path(), &["--symptom", "ftp://x"]),
+        2,
+    );
+}
+
+#[test]
+fn what_was_saved_is_shown_again_without_the_target() {
+    let (process, folder) = process(PULL_REQUEST);
+    let repository = repository();
+    let bundle = folder.path().join("bundle");
+    let path = bundle.to_str().unwrap();
+    let now = diagnose(&process, repository.path(), &["-o", "json", "--save", path]);
+    assert_code(&now, 1);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&bundle.metadata().unwrap().permissions()) & 0o777,
+        0o700
+    );
+    drop(process);
+    let again = |more: &[&str]| kdbg(["diagnose", path].into_iter().chain(more.iter().copied()));
+    let json = again(&["-o", "json"]);
+    assert_code(&json, 1);
+    assert_eq!(json.stdout, now.stdout);
+    for (format, file) in [("text", "diagnosis.txt"), ("html", "diagnosis.html")] {
+        let shown = again(&["-o", format]);
+        assert_code(&shown, 1);
+        assert_eq!(
+            shown.stdout,
+            std::fs::read(bundle.join(file)).unwrap(),
+            "{format}"
+        );
+    }
+    assert!(
+        said(&again(&[])).contains("as it was: kdbg"),
+        "{}",
+        said(&again(&[]))
+    );
+    // It is what it is: nothing is looked at.
+    assert_code(&again(&["--ref", "main"]), 2);
+    std::fs::write(bundle.join("diagnosis.json"), "{}").unwrap();
+    assert_code(&again(&[]), 2);
+    // What is there is not replaced.
+    let (process, _folder) = self::process(MASTER);
+    assert_code(&diagnose(&process, repository.path(), &["--save", path]), 2);
+}

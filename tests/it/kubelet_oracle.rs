@@ -319,6 +319,7 @@ impl Case {
             declarations: found,
             image: &Lookup::Found(Vec::new()),
             sample: None,
+            first: None,
             started_at: None,
             keys,
         };

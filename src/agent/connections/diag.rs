@@ -1,7 +1,7 @@
-//! Sockets over `NETLINK_SOCK_DIAG`, as `ss` asks for them (include/uapi/linux/{sock_diag,inet_diag}.h).
+//! Sockets over `NETLINK_SOCK_DIAG`, as `ss` asks for them (`include/uapi/linux/{sock_diag,inet_diag}.h`).
 //!
 //! A dump needs no right: a namespace shows its own sockets to everybody in it (`inet_diag_dump_icsk`,
-//! net/ipv4/inet_diag.c). The messages are plain numbers and are taken apart by hand, with every offset checked.
+//! `net/ipv4/inet_diag.c`). The messages are plain numbers and are taken apart by hand, with every offset checked.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -253,7 +253,7 @@ fn tcp_facts(info: &[u8]) -> Option<TcpFacts> {
     })
 }
 
-/// A state by its number (include/net/tcp_states.h).
+/// A state by its number (`include/net/tcp_states.h`).
 pub(super) const fn state_of(number: u8) -> Option<SocketState> {
     Some(match number {
         1 => SocketState::Established,

@@ -22,7 +22,7 @@ use crate::protocol::message::{
     Way,
 };
 
-/// The four tables that sock_diag has, each with the file that stands in for it.
+/// The four tables that `sock_diag` has, each with the file that stands in for it.
 const TABLES: [(Protocol, bool, &str); 4] = [
     (Protocol::Tcp, false, "net/tcp"),
     (Protocol::Tcp, true, "net/tcp6"),

@@ -1,7 +1,7 @@
-//! Sockets from `/proc/PID/net/{tcp,tcp6,udp,udp6}`, where sock_diag may not be asked: a seccomp filter, a kernel
+//! Sockets from `/proc/PID/net/{tcp,tcp6,udp,udp6}`, where `sock_diag` may not be asked: a seccomp filter, a kernel
 //! without it, a namespace into which the agent may not go.
 //!
-//! A line (`get_tcp4_sock`, net/ipv4/tcp_ipv4.c): `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`,
+//! A line (`get_tcp4_sock`, `net/ipv4/tcp_ipv4.c`): `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`,
 //! most of it in hexadecimal, addresses in the machine's order a word.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

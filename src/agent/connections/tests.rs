@@ -21,18 +21,11 @@ fn records(process: ProcessId) -> Vec<ConnectionRecord> {
 }
 
 fn sockets(records: &[ConnectionRecord]) -> Vec<&SocketFacts> {
-    let socket = |record: &'_ ConnectionRecord| match record {
-        ConnectionRecord::Socket(_) => true,
-        _ => false,
+    let socket = |record| match record {
+        &ConnectionRecord::Socket(ref socket) => Some(socket.as_ref()),
+        _ => None,
     };
-    records
-        .iter()
-        .filter(|record| socket(record))
-        .map(|record| match record {
-            ConnectionRecord::Socket(socket) => socket.as_ref(),
-            _ => unreachable!(),
-        })
-        .collect()
+    records.iter().filter_map(socket).collect()
 }
 
 fn at<'a>(sockets: &[&'a SocketFacts], near: SocketAddr) -> Vec<&'a SocketFacts> {

@@ -70,7 +70,7 @@ impl Decoder {
             HttpBody::None | HttpBody::Length(0) => State::Done,
             HttpBody::Length(length) => State::Length(length),
             HttpBody::Chunked => State::Size,
-            HttpBody::UntilClosed => State::UntilClosed,
+            HttpBody::UntilClosed | HttpBody::Stream => State::UntilClosed,
         };
         Self {
             state,

@@ -1,35 +1,27 @@
-//! One request over HTTP/1.1, each phase told as it happens.
+//! One request over HTTP, each phase told as it happens.
 
 mod body;
+mod http1;
+mod http2;
 mod tls;
 mod wire;
 
-use std::{
-    io::ErrorKind,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
-use bstr::{BString, ByteSlice as _};
-use nix::poll::PollFlags;
+use bstr::ByteSlice as _;
 
-use self::{body::Decoder, wire::Wire};
+use self::wire::Wire;
 use super::{
-    Answer, Output, Stop,
-    dial::dial,
-    network::Network,
-    resolver,
-    steps::{Deadline, Steps},
-    target::{Target, errno_of},
+    Answer, Output, Stop, dial::dial, network::Network, resolver, steps::Steps, target::Target,
 };
 use crate::protocol::message::{
-    BodyEnd, Ending, HttpHead, HttpRequest, Phase, ProbeRecord, TlsSession, Trusted,
+    Ending, HttpProtocol, HttpRequest, ProbeRecord, TlsSession, Trusted,
 };
 
 /// The longest head of a response: what common servers and proxies accept is far below.
 const HEAD_LIMIT: usize = 128 * 1024;
-/// The most fields of a head.
-const FIELD_LIMIT: usize = 512;
+/// As many heads may come before the final one (1xx).
+const INTERIM_LIMIT: u32 = 100;
 /// A head that is not whole by then never will be, however steadily its bytes trickle.
 const HEAD_TIME: Duration = Duration::from_mins(1);
 /// So much of a body is passed on at once.
@@ -50,13 +42,28 @@ pub(super) fn answer(request: &HttpRequest, output: &mut dyn Output) -> Answer {
         let address = SocketAddr::new(address, request.port);
         if let Some(tcp) = dial(&mut steps, &network, address, request.connect_limit)? {
             if let Some(wire) = secure(&mut steps, request, &target, tcp)? {
-                Conversation::new(request, wire).run(&mut steps)?;
+                converse(&mut steps, request, wire)?;
             }
             break;
         }
     }
     target.check_alive("send an HTTP request")?;
     steps.finish()
+}
+
+/// The request and its response, in the version that was asked for or that the server chose.
+fn converse(steps: &mut Steps<'_>, request: &HttpRequest, wire: Wire) -> Result<(), Stop> {
+    let chosen = wire.tls().and_then(|tls| tls.alpn_protocol());
+    let is_http2 = match request.protocol {
+        HttpProtocol::Http1 => false,
+        HttpProtocol::Negotiated => chosen == Some(tls::HTTP2),
+        HttpProtocol::Http2 => chosen != Some(tls::HTTP1),
+    };
+    if is_http2 {
+        http2::Conversation::new(request, wire).run(steps)
+    } else {
+        http1::Conversation::new(request, wire).run(steps)
+    }
 }
 
 /// The connection, over TLS when that is wanted; `None` when the handshake failed, of which the client is told.
@@ -78,6 +85,7 @@ fn secure(
                 took: 0,
                 version: None,
                 cipher: None,
+                protocol: None,
                 chain: Vec::new(),
                 trusted: Trusted::NotAsked,
                 failure: Some(Ending::Refused(why)),
@@ -89,265 +97,4 @@ fn secure(
     let went_well = tls::shake_hands(steps, &mut wire, &judge, request.idle_limit)?;
     wire.begin();
     Ok(went_well.then_some(wire))
-}
-
-/// A request and its response.
-struct Conversation<'a> {
-    request: &'a HttpRequest,
-    wire: Wire,
-    /// What came and was not understood yet.
-    pending: Vec<u8>,
-    buffer: Vec<u8>,
-    first_byte: Option<u64>,
-    sent_at: u64,
-    body: u64,
-    phase: Phase,
-}
-
-/// What reading comes to.
-enum Come {
-    /// So many bytes, at the beginning of the buffer.
-    Bytes(usize),
-    /// It is over.
-    Over(Ending),
-}
-
-impl<'a> Conversation<'a> {
-    fn new(request: &'a HttpRequest, wire: Wire) -> Self {
-        Self {
-            request,
-            wire,
-            pending: Vec::new(),
-            buffer: vec![0; PART],
-            first_byte: None,
-            sent_at: 0,
-            body: 0,
-            phase: Phase::Send,
-        }
-    }
-
-    fn run(mut self, steps: &mut Steps<'_>) -> Result<(), Stop> {
-        let ending = self.exchange(steps)?;
-        steps.tell(ProbeRecord::BodyEnd(Box::new(BodyEnd {
-            at: steps.now(),
-            phase: self.phase,
-            sent: self.wire.sent(),
-            acknowledged: self.wire.acknowledged(),
-            received: self.wire.received(),
-            body: self.body,
-            ending,
-        })))
-    }
-
-    fn exchange(&mut self, steps: &mut Steps<'_>) -> Result<Ending, Stop> {
-        if let Some(ending) = self.send(steps)? {
-            // A server that refuses a body answers, and closes before it was sent whole.
-            let is_broken = matches!(ending, Ending::Failed { .. });
-            if !is_broken {
-                return Ok(ending);
-            }
-        }
-        self.sent_at = steps.now();
-        self.phase = Phase::Head;
-        let mut decoder = match self.head(steps)? {
-            Ok(decoder) => decoder,
-            Err(ending) => return Ok(ending),
-        };
-        self.phase = Phase::Body;
-        self.body(steps, &mut decoder)
-    }
-
-    /// Sends head and body; answers why not.
-    fn send(&mut self, steps: &mut Steps<'_>) -> Result<Option<Ending>, Stop> {
-        let bytes = written(self.request);
-        let mut rest = bytes.as_slice();
-        let mut deadline = steps.within(self.request.idle_limit);
-        while !rest.is_empty() || !self.wire.is_flushed() {
-            let result = if rest.is_empty() {
-                self.wire.flush().map(|()| 0)
-            } else {
-                self.wire.write(rest)
-            };
-            match result {
-                Ok(count) => {
-                    rest = rest.get(count..).unwrap_or_default();
-                    deadline = steps.within(self.request.idle_limit);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let interest = [(self.wire.tcp(), PollFlags::POLLOUT)];
-                    let interest = interest.map(|(tcp, flags)| (tcp as _, flags));
-                    if !steps.wait(&interest, deadline, Phase::Send)? {
-                        return Ok(Some(Ending::TimedOut {
-                            after: deadline.after,
-                            phase: Phase::Send,
-                        }));
-                    }
-                }
-                Err(error) => {
-                    let errno = errno_of(&error) as i32;
-                    return Ok(Some(Ending::Failed { errno }));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads what comes next.
-    fn read(&mut self, steps: &mut Steps<'_>, deadline: Deadline) -> Result<Come, Stop> {
-        loop {
-            match self.wire.read(&mut self.buffer) {
-                Ok(0) => return Ok(Come::Over(Ending::Closed)),
-                Ok(count) => {
-                    self.first_byte.get_or_insert(steps.now());
-                    return Ok(Come::Bytes(count));
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => {
-                        let interest = self.wire.interest();
-                        if !steps.wait(&[(self.wire.tcp(), interest)], deadline, self.phase)? {
-                            return Ok(Come::Over(Ending::TimedOut {
-                                after: deadline.after,
-                                phase: self.phase,
-                            }));
-                        }
-                    }
-                    ErrorKind::InvalidData => {
-                        return Ok(Come::Over(Ending::Garbled(error.to_string())));
-                    }
-                    _ => {
-                        let errno = errno_of(&error) as i32;
-                        return Ok(Come::Over(Ending::Failed { errno }));
-                    }
-                },
-            }
-            if deadline.has_passed() {
-                let (after, phase) = (deadline.after, self.phase);
-                return Ok(Come::Over(Ending::TimedOut { after, phase }));
-            }
-        }
-    }
-
-    /// Reads heads until the final one.
-    fn head(&mut self, steps: &mut Steps<'_>) -> Result<Result<Decoder, Ending>, Stop> {
-        let started = Instant::now();
-        loop {
-            match self.parse_head(steps)? {
-                Ok(Some(decoder)) => return Ok(Ok(decoder)),
-                Ok(None) => {}
-                Err(why) => return Ok(Err(Ending::Garbled(why))),
-            }
-            if started.elapsed() > HEAD_TIME {
-                let after = u32::try_from(HEAD_TIME.as_millis()).unwrap_or(u32::MAX);
-                let phase = Phase::Head;
-                return Ok(Err(Ending::TimedOut { after, phase }));
-            }
-            let deadline = steps.within(self.request.idle_limit);
-            match self.read(steps, deadline)? {
-                Come::Over(ending) => return Ok(Err(ending)),
-                Come::Bytes(count) => {
-                    let bytes = self.buffer.get(..count).unwrap_or_default();
-                    self.pending.extend_from_slice(bytes);
-                }
-            }
-        }
-    }
-
-    /// Tells the client of a head that has come whole; answers how to read the body behind a final one.
-    fn parse_head(
-        &mut self,
-        steps: &mut Steps<'_>,
-    ) -> Result<Result<Option<Decoder>, String>, Stop> {
-        loop {
-            let mut fields = vec![httparse::EMPTY_HEADER; FIELD_LIMIT];
-            let mut response = httparse::Response::new(&mut fields);
-            let length = match response.parse(&self.pending) {
-                Ok(httparse::Status::Complete(length)) => length,
-                Ok(httparse::Status::Partial) if self.pending.len() > HEAD_LIMIT => {
-                    let why = format!("a head of more than {HEAD_LIMIT} bytes");
-                    return Ok(Err(why));
-                }
-                Ok(httparse::Status::Partial) => return Ok(Ok(None)),
-                Err(error) => return Ok(Err(format!("no head of HTTP/1: {error}"))),
-            };
-            let status = response.code.unwrap_or_default();
-            let framing = match body::framing(&self.request.method, status, response.headers) {
-                Ok(framing) => framing,
-                Err(why) => return Ok(Err(why)),
-            };
-            let interim = (100..200).contains(&status) && status != 101;
-            let head = HttpHead {
-                first_byte: self.first_byte.unwrap_or_default(),
-                at: steps.now(),
-                sent: self.wire.sent(),
-                sent_at: self.sent_at,
-                minor_version: response.version.unwrap_or_default(),
-                status,
-                reason: response.reason.unwrap_or_default().into(),
-                fields: response
-                    .headers
-                    .iter()
-                    .map(|field| (BString::from(field.name), BString::from(field.value)))
-                    .collect(),
-                body: framing,
-                interim,
-            };
-            steps.tell(ProbeRecord::Head(Box::new(head)))?;
-            self.pending.drain(..length);
-            if !interim {
-                return Ok(Ok(Some(Decoder::new(framing))));
-            }
-        }
-    }
-
-    /// Passes the body on.
-    fn body(&mut self, steps: &mut Steps<'_>, decoder: &mut Decoder) -> Result<Ending, Stop> {
-        let mut bytes = std::mem::take(&mut self.pending);
-        loop {
-            let mut count = 0;
-            let taken = decoder.take(&bytes, |part| {
-                count += part.len() as u64;
-                part.chunks(PART)
-                    .try_for_each(|part| steps.tell(ProbeRecord::Body(part.into())))
-            })?;
-            self.body += count;
-            if let Err(why) = taken {
-                return Ok(Ending::Garbled(why));
-            }
-            if decoder.is_done() {
-                return Ok(Ending::Done);
-            }
-            let deadline = steps.within(self.request.idle_limit);
-            match self.read(steps, deadline)? {
-                Come::Over(Ending::Closed) if decoder.may_close() => return Ok(Ending::Done),
-                Come::Over(ending) => return Ok(ending),
-                Come::Bytes(count) => {
-                    bytes.clear();
-                    bytes.extend_from_slice(self.buffer.get(..count).unwrap_or_default());
-                }
-            }
-        }
-    }
-}
-
-/// The request as it goes out.
-fn written(request: &HttpRequest) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512 + request.body.len());
-    for part in [
-        request.method.as_slice(),
-        b" ",
-        request.path.as_slice(),
-        b" HTTP/1.1\r\n",
-    ] {
-        bytes.extend_from_slice(part);
-    }
-    for (name, value) in &request.fields {
-        for part in [name.as_slice(), b": ", value.as_slice(), b"\r\n"] {
-            bytes.extend_from_slice(part);
-        }
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&request.body);
-    bytes
 }

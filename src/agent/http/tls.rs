@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bstr::{BStr, ByteSlice as _};
+use bstr::{BStr, BString, ByteSlice as _};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
@@ -20,7 +20,8 @@ use super::wire::Wire;
 use crate::{
     agent::{Stop, resolver, steps::Steps, target::Target, target::errno_of, view::View},
     protocol::message::{
-        Ending, Failure, HttpRequest, Phase, ProbeRecord, TlsSession, TrustStore, Trusted,
+        Ending, Failure, HttpProtocol, HttpRequest, Phase, ProbeRecord, TlsSession, TrustStore,
+        Trusted,
     },
 };
 
@@ -33,6 +34,10 @@ const BUNDLES: [&str; 6] = [
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// The names of the versions in a handshake (ALPN).
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+pub(super) const HTTP2: &[u8] = b"h2";
 
 /// Prepares a connection over TLS; the judge knows afterwards what became of it.
 pub(super) fn prepare(
@@ -60,7 +65,10 @@ fn connection(
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(judge) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = match request.protocol {
+        HttpProtocol::Http1 => vec![HTTP1.to_vec()],
+        HttpProtocol::Negotiated | HttpProtocol::Http2 => vec![HTTP2.to_vec(), HTTP1.to_vec()],
+    };
     let name = request.server_name.to_str_lossy().into_owned();
     let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
     ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())
@@ -120,6 +128,10 @@ pub(super) fn shake_hands(
             .tls()
             .and_then(|tls| tls.negotiated_cipher_suite())
             .and_then(|suite| suite.suite().as_str().map(str::to_owned)),
+        protocol: wire
+            .tls()
+            .and_then(|tls| tls.alpn_protocol())
+            .map(BString::from),
         chain: found
             .chain
             .iter()

@@ -1,15 +1,18 @@
 //! `kdbg curl`: a request over HTTP from where the target stands, each phase timed.
 
 mod args;
+mod once;
 mod request;
 mod show;
 mod url;
+mod write_out;
 
 use std::io::Write;
 
 use ::url::Url;
 
 pub use args::CurlArgs;
+pub(super) use once::{Answer, Once, check};
 
 use self::{
     request::Plan,
@@ -18,9 +21,10 @@ use self::{
 };
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
+    evidence::grpc::Health,
     protocol::message::{Address, HttpHead, ProbeRecord, Request},
     render::safe,
-    target::Target,
+    target::{Place as TargetPlace, Target},
 };
 
 /// As many redirections as curl follows.
@@ -45,47 +49,157 @@ pub async fn run(mut args: CurlArgs, printer: &mut Printer) -> Result<ExitStatus
         CommandError::usage("no URL is given")
             .hint("name the target first, then the URL, as in `kdbg curl web-7f9c :8080/healthz`")
     })?;
-    let mut plan = Plan::new(&args)?;
+    let plan = Plan::new(&args)?;
+    if args.from.is_wanted() {
+        return compared(&args, &plan, &typed, printer).await;
+    }
     let target = super::open(&args.target, printer).await?;
+    let place = own_place(&typed, &target, printer)?;
+    let mut destination = Destination::new(&args)?;
+    let seen = followed(&args, plan, place.url, &target, &mut destination, printer).await?;
+    let status = if args.grpc_health.is_some() {
+        show_health(&args, &seen, printer)?
+    } else {
+        seen.exit_status(&args)
+    };
+    destination.finish(&seen)?;
+    if args.json {
+        printer.json(&report(&target, &seen))?;
+    } else {
+        show::say(&seen, printer);
+        write_out(&args, &seen, printer)?;
+    }
+    target.close().await;
+    Ok(status)
+}
+
+/// The same request from several places.
+async fn compared(
+    args: &CurlArgs,
+    plan: &Plan,
+    typed: &str,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let targets = args.from.open(&args.target, printer).await?;
+    let first = targets
+        .first()
+        .ok_or_else(|| CommandError::usage("no target is given"))?;
+    let place = own_place(typed, first, printer)?;
+    let mut all = Vec::new();
+    for target in &targets {
+        let url = seen_from(&place, first, target);
+        let mut nowhere = Destination::nowhere();
+        let seen = followed(args, plan.clone(), url, target, &mut nowhere, printer).await?;
+        all.push(seen);
+    }
+    let courses: Vec<_> = all.iter().map(show::course).collect();
+    let reports = args.json.then(|| {
+        let both = targets.iter().zip(&all);
+        both.map(|(target, seen)| report(target, seen)).collect()
+    });
+    let differs = args.from.compare(&targets, &courses, reports, printer)?;
+    let status = all
+        .first()
+        .map_or(ExitStatus::Incomplete, |seen| seen.exit_status(args));
+    for target in targets {
+        target.close().await;
+    }
+    Ok(differs.unwrap_or(status))
+}
+/// The place that was typed; a listener that is not there is worth a warning.
+fn own_place(typed: &str, target: &Target, printer: &Printer) -> Result<url::Place, CommandError> {
     let listening: &[Address] = target
         .process()
         .listening
         .known()
         .map_or(&[], Vec::as_slice);
-    let place = url::place(&typed, listening)?;
+    let place = url::place(typed, listening)?;
     if place.is_missing {
         printer.warning(&format!(
             "the process does not listen on {}",
             place.url.port_or_known_default().unwrap_or_default()
         ));
     }
-    let mut destination = Destination::new(&args, printer)?;
-    let mut url = place.url;
-    let mut seen = Seen::default();
-    for _ in 0..=REDIRECTIONS {
-        seen = one(&args, &plan, &url, &target, &mut destination, printer).await?;
-        let Some(next) = redirection(&args, &url, &seen)? else {
-            break;
+    Ok(place)
+}
+
+/// Where another target finds a place: the listener of a pod's process has the pod's address there.
+fn seen_from(place: &url::Place, first: &Target, target: &Target) -> Url {
+    let (
+        Target {
+            place: TargetPlace::Pod(own),
+            ..
+        },
+        true,
+    ) = (first, place.is_own)
+    else {
+        return place.url.clone();
+    };
+    let is_same = matches!(&target.place, TargetPlace::Pod(other) if other.uid == own.uid);
+    let outside = (!is_same).then(|| url::of_pod(&place.url, &own.address));
+    outside.flatten().unwrap_or_else(|| place.url.clone())
+}
+
+/// A request, and those to which it is redirected.
+async fn followed(
+    args: &CurlArgs,
+    mut plan: Plan,
+    mut url: Url,
+    target: &Target,
+    destination: &mut Destination,
+    printer: &mut Printer,
+) -> Result<Seen, CommandError> {
+    let mut redirections = 0;
+    loop {
+        let mut seen = one(args, &plan, &url, target, destination, printer).await?;
+        let next = redirection(args, &url, &seen)?;
+        let Some(next) = next.filter(|_| redirections < REDIRECTIONS) else {
+            seen.url = Some(url);
+            seen.redirections = redirections;
+            seen.method.clone_from(&plan.method);
+            seen.upload = plan.body.as_ref().map_or(0, |body| body.len() as u64);
+            return Ok(seen);
         };
         printer.note(&format!("redirected to {}", safe(next.as_str().as_bytes())));
         let same_host = next.host() == url.host()
             && next.port_or_known_default() == url.port_or_known_default();
         plan.redirect(seen.status().unwrap_or_default(), same_host);
         url = next;
+        redirections += 1;
     }
-    let status = seen.exit_status(&args);
-    destination.finish(&seen)?;
-    if args.json {
-        printer.json(&report(&target, &url, &seen))?;
-    } else {
-        show::say(&seen, printer);
-        if let Some(format) = &args.write_out {
-            write!(printer.data(), "{}", show::write_out(format, &seen))
-                .map_err(CommandError::output)?;
-        }
+}
+
+/// What a gRPC server says of its health; any state but `SERVING` is a finding.
+fn show_health(
+    args: &CurlArgs,
+    seen: &Seen,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let Some(health) = seen.health() else {
+        return Ok(seen.exit_status(args));
+    };
+    writeln!(printer.data(), "{}", safe(health.to_string().as_bytes()))
+        .map_err(CommandError::output)?;
+    printer.finish()?;
+    Ok(ExitStatus::of_comparison(health != Health::Serving, true))
+}
+
+fn write_out(args: &CurlArgs, seen: &Seen, printer: &mut Printer) -> Result<(), CommandError> {
+    let Some(format) = &args.write_out else {
+        return Ok(());
+    };
+    let (text, unknown) = write_out::write_out(format, seen);
+    printer
+        .data()
+        .write_all(&text)
+        .map_err(CommandError::output)?;
+    for name in unknown {
+        printer.warning(&format!(
+            "`-w` knows no variable `{}`",
+            safe(name.as_bytes())
+        ));
     }
-    target.close().await;
-    Ok(status)
+    Ok(())
 }
 
 /// One request and its response.
@@ -117,7 +231,7 @@ async fn one(
                 }
                 ProbeRecord::Body(bytes) => {
                     let room = JSON_BODY.saturating_sub(seen.body.len());
-                    if args.json && args.output.is_none() {
+                    if keeps_body(args) {
                         let kept = bytes.get(..room.min(bytes.len()));
                         seen.body.extend_from_slice(kept.unwrap_or_default());
                     } else if !destination.skips {
@@ -126,6 +240,7 @@ async fn one(
                 }
                 ProbeRecord::Tls(session) => seen.tls = Some(*session),
                 ProbeRecord::BodyEnd(end) => seen.end = Some(*end),
+                ProbeRecord::Trailers(fields) => seen.trailers = fields,
                 ProbeRecord::Waiting { at, phase } => {
                     if let Some(progress) = &progress {
                         progress.say(show::waiting(at, phase));
@@ -138,10 +253,19 @@ async fn one(
     Ok(seen)
 }
 
+/// Whether the body is shown in another form than it comes.
+fn keeps_body(args: &CurlArgs) -> bool {
+    (args.json && args.output.is_none()) || args.grpc_health.is_some()
+}
+
 /// Where a response sends on, when that is to be followed.
 fn location<'a>(args: &CurlArgs, head: &'a HttpHead) -> Option<&'a [u8]> {
-    let is_redirection = matches!(head.status, 301 | 302 | 303 | 307 | 308);
-    if !args.location || !is_redirection {
+    args.location.then(|| location_of(head)).flatten()
+}
+
+/// Where a response sends on.
+fn location_of(head: &HttpHead) -> Option<&[u8]> {
+    if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     head.fields
@@ -162,7 +286,7 @@ fn redirection(args: &CurlArgs, url: &Url, seen: &Seen) -> Result<Option<Url>, C
 }
 
 fn shown_head(head: &HttpHead) -> Vec<u8> {
-    let mut text = format!("HTTP/1.{} {} ", head.minor_version, head.status).into_bytes();
+    let mut text = format!("{} {} ", show::version(head.version), head.status).into_bytes();
     text.extend_from_slice(&head.reason);
     text.extend_from_slice(b"\r\n");
     for (name, value) in &head.fields {
@@ -179,10 +303,20 @@ struct Destination {
     /// Beside the file, until the body is whole.
     file: Option<(tempfile::NamedTempFile, std::path::PathBuf)>,
     skips: bool,
+    is_nowhere: bool,
 }
 
 impl Destination {
-    fn new(args: &CurlArgs, _printer: &Printer) -> Result<Self, CommandError> {
+    /// For a body of which nothing is wanted.
+    const fn nowhere() -> Self {
+        Self {
+            file: None,
+            skips: true,
+            is_nowhere: true,
+        }
+    }
+
+    fn new(args: &CurlArgs) -> Result<Self, CommandError> {
         let file = args
             .output
             .as_ref()
@@ -198,10 +332,17 @@ impl Destination {
                     .map_err(|error| CommandError::output_to(path, &error))
             })
             .transpose()?;
-        Ok(Self { file, skips: false })
+        Ok(Self {
+            file,
+            skips: false,
+            is_nowhere: false,
+        })
     }
 
     fn write(&mut self, bytes: &[u8], printer: &mut Printer) -> Result<(), CommandError> {
+        if self.is_nowhere {
+            return Ok(());
+        }
         if let Some((file, path)) = &mut self.file {
             return file
                 .write_all(bytes)

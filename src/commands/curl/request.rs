@@ -5,11 +5,15 @@ use std::io::Read as _;
 use bstr::BString;
 use url::Url;
 
-use super::{args::CurlArgs, url as place};
+use super::{
+    args::{CurlArgs, Data},
+    url as place,
+};
 use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
-    protocol::message::{HttpRequest, ProcessId},
+    evidence::grpc,
+    protocol::message::{HttpProtocol, HttpRequest, ProcessId},
 };
 
 /// A request travels to the agent in one frame.
@@ -22,10 +26,15 @@ pub(super) struct Plan {
     pub(super) body: Option<Vec<u8>>,
     given: Vec<(String, Option<String>)>,
     authorities: Option<Vec<u8>>,
+    /// Instead of that of the URL.
+    path: Option<&'static str>,
 }
 
 impl Plan {
     pub(super) fn new(args: &CurlArgs) -> Result<Self, CommandError> {
+        if let Some(service) = &args.grpc_health {
+            return Self::of_health(service, given(args)?, authorities(args)?);
+        }
         let body = body(args)?;
         let method = match (&args.request, args.head, &body) {
             (Some(method), _, _) => method.clone(),
@@ -36,25 +45,32 @@ impl Plan {
         if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(CommandError::usage(format!("`{method}` is no method")));
         }
-        let given = args
-            .header
-            .iter()
-            .map(|text| field(text))
-            .collect::<Result<_, _>>()?;
-        let authorities = args
-            .cacert
-            .as_ref()
-            .map(|path| {
-                std::fs::read(path).map_err(|error| {
-                    CommandError::usage(format!("cannot read `{}`: {error}", path.display()))
-                })
-            })
-            .transpose()?;
         Ok(Self {
             method,
             body,
+            given: given(args)?,
+            authorities: authorities(args)?,
+            path: None,
+        })
+    }
+
+    /// The request for the health of a gRPC server.
+    fn of_health(
+        service: &str,
+        mut given: Vec<(String, Option<String>)>,
+        authorities: Option<Vec<u8>>,
+    ) -> Result<Self, CommandError> {
+        let body = grpc::health_request(service)
+            .ok_or_else(|| CommandError::usage("the name of the service is too long"))?;
+        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
+            given.push((name.to_owned(), Some(value.to_owned())));
+        }
+        Ok(Self {
+            method: "POST".to_owned(),
+            body: Some(body),
             given,
             authorities,
+            path: Some(grpc::HEALTH),
         })
     }
 
@@ -74,7 +90,7 @@ impl Plan {
             .resolve
             .iter()
             .filter(|one| one.host == to_host && one.port == to_port)
-            .map(|one| one.address)
+            .flat_map(|one| one.addresses.clone())
             .collect();
         HttpRequest {
             process,
@@ -84,7 +100,10 @@ impl Plan {
             addresses,
             server_name: host.into(),
             method: self.method.as_str().into(),
-            path: place::path(url).into(),
+            path: self
+                .path
+                .map_or_else(|| place::path(url), str::to_owned)
+                .into(),
             fields: self.fields(&shown),
             body: self.body.clone().unwrap_or_default().into(),
             insecure: args.insecure,
@@ -92,6 +111,7 @@ impl Plan {
             connect_limit: milliseconds(args.connect_timeout),
             idle_limit: milliseconds(args.idle_timeout),
             total_limit: args.max_time.map(milliseconds),
+            protocol: protocol(args, url),
         }
     }
 
@@ -146,6 +166,31 @@ impl Plan {
     }
 }
 
+/// Over TLS the server chooses, as with curl.
+fn protocol(args: &CurlArgs, url: &Url) -> HttpProtocol {
+    let is_plain = url.scheme() == "http";
+    if args.http1_1 {
+        HttpProtocol::Http1
+    } else if args.http2_prior_knowledge || args.grpc_health.is_some() || (args.http2 && is_plain) {
+        HttpProtocol::Http2
+    } else {
+        HttpProtocol::Negotiated
+    }
+}
+
+fn given(args: &CurlArgs) -> Result<Vec<(String, Option<String>)>, CommandError> {
+    args.header.iter().map(|text| field(text)).collect()
+}
+
+fn authorities(args: &CurlArgs) -> Result<Option<Vec<u8>>, CommandError> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read(path).map_err(|error| {
+            CommandError::usage(format!("cannot read `{}`: {error}", path.display()))
+        })
+    };
+    args.cacert.as_ref().map(read).transpose()
+}
+
 /// `Name: value`, `Name:` for none, `Name;` for an empty one.
 fn field(text: &str) -> Result<(String, Option<String>), CommandError> {
     let bad = || {
@@ -170,12 +215,7 @@ fn field(text: &str) -> Result<(String, Option<String>), CommandError> {
 
 fn body(args: &CurlArgs) -> Result<Option<Vec<u8>>, CommandError> {
     let mut parts = Vec::new();
-    for (text, is_binary) in args
-        .data
-        .iter()
-        .map(|text| (text, false))
-        .chain(args.data_binary.iter().map(|text| (text, true)))
-    {
+    for Data { text, is_binary } in &args.data.parts {
         let mut bytes = match text.strip_prefix('@') {
             None => text.clone().into_bytes(),
             Some("-") => read(&mut std::io::stdin(), "standard input")?,
@@ -234,6 +274,7 @@ mod tests {
             body: Some(b"x".to_vec()),
             given: vec![("Authorization".to_owned(), Some("b".to_owned()))],
             authorities: None,
+            path: None,
         };
         plan.redirect(307, true);
         assert_eq!((plan.method.as_str(), plan.given.len()), ("POST", 1));

@@ -1,6 +1,6 @@
 //! What a request met, in words and as JSON.
 
-use bstr::ByteSlice as _;
+use bstr::{BString, ByteSlice as _};
 use serde::Serialize;
 use url::Url;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
@@ -9,10 +9,14 @@ use super::{super::probe::Told, CurlArgs};
 use crate::{
     cli::{exit::ExitStatus, printer::Printer},
     commands::probe::Report,
-    evidence::reach,
+    evidence::{
+        grpc::{self, Health},
+        phases::{self, Step},
+        reach,
+    },
     protocol::message::{
-        BodyEnd, ConnectOutcome, Connection, Ending, HttpHead, Phase, TlsSession, TrustStore,
-        Trusted,
+        BodyEnd, ConnectOutcome, Connection, Ending, HttpHead, HttpVersion, Phase, TlsSession,
+        TrustStore, Trusted,
     },
     render::{JsonBytes, safe},
     target::Target,
@@ -28,12 +32,20 @@ pub(super) struct Seen {
     pub(super) tls: Option<TlsSession>,
     pub(super) heads: Vec<HttpHead>,
     pub(super) end: Option<BodyEnd>,
-    /// The body, when it is shown in JSON.
+    /// The fields behind the body.
+    pub(super) trailers: Vec<(BString, BString)>,
+    /// The body, when it is shown in another form than it comes.
     pub(super) body: Vec<u8>,
+    /// To where it went, in the end, and after how many redirections.
+    pub(super) url: Option<Url>,
+    pub(super) redirections: usize,
+    /// Bytes of the body that was to be sent.
+    pub(super) upload: u64,
+    pub(super) method: String,
 }
 
 impl Seen {
-    fn head(&self) -> Option<&HttpHead> {
+    pub(super) fn head(&self) -> Option<&HttpHead> {
         self.heads.iter().rfind(|head| !head.interim)
     }
 
@@ -49,7 +61,22 @@ impl Seen {
                 .is_some_and(|end| end.ending == Ending::Done)
     }
 
-    fn connection(&self) -> Option<&Connection> {
+    /// What the answer of a gRPC server says of its health, once it is whole.
+    pub(super) fn health(&self) -> Option<Health> {
+        let head = self.head().filter(|_| self.is_whole())?;
+        let fields: Vec<_> = head.fields.iter().chain(&self.trailers).cloned().collect();
+        Some(grpc::health(head.status, &fields, &self.body))
+    }
+
+    /// How long the server's settings took, over HTTP/2.
+    fn settings(&self) -> Option<u64> {
+        let at = self.end.as_ref()?.http2?.settings?;
+        let tls = self.tls.as_ref().map(|tls| tls.at + tls.took);
+        let connected = self.connection().map(|one| one.at + one.took);
+        Some(at.saturating_sub(tls.or(connected)?))
+    }
+
+    pub(super) fn connection(&self) -> Option<&Connection> {
         let connected = |one: &&Connection| matches!(one.outcome, ConnectOutcome::Connected { .. });
         self.told.connections.iter().find(connected)
     }
@@ -68,12 +95,17 @@ impl Seen {
             }
             Some(Ending::TimedOut { .. }) => ExitStatus::Incomplete,
             Some(Ending::Refused(_)) => ExitStatus::Unreachable,
-            Some(Ending::Closed | Ending::Failed { .. } | Ending::Garbled(_)) => ExitStatus::Broken,
+            Some(
+                Ending::Closed
+                | Ending::Failed { .. }
+                | Ending::Garbled(_)
+                | Ending::Aborted { .. },
+            ) => ExitStatus::Broken,
         }
     }
 
     /// How far it got, when it did not get to its end.
-    fn stuck(&self) -> Option<String> {
+    pub(super) fn stuck(&self) -> Option<String> {
         if let Some(error) = self.told.lookup_error() {
             return Some(format!("the name has no address: {error}"));
         }
@@ -90,6 +122,9 @@ impl Seen {
         }
         text += &reach::sent(end.sent, end.acknowledged);
         let came = match (end.phase, end.received, end.body) {
+            (Phase::Send | Phase::Head, received, _) if let Some(state) = &end.http2 => {
+                reach::http2(state, received)
+            }
             (Phase::Body, _, 0) => "the head came, and no byte of the body".to_owned(),
             (Phase::Body, _, body) => {
                 format!("the head and {} of the body came", reach::bytes(body))
@@ -101,7 +136,7 @@ impl Seen {
             Ending::TimedOut {
                 after,
                 phase: Phase::Send,
-            } => format!(
+            } if end.http2.is_none() => format!(
                 ", the other side takes no more for {}: it does not read",
                 reach::limit(*after)
             ),
@@ -109,6 +144,9 @@ impl Seen {
             Ending::Closed => format!(", {came}, then the other side closed"),
             Ending::Failed { errno } => format!(", {came}, then {}", reach::broken(*errno)),
             Ending::Garbled(why) | Ending::Refused(why) => format!(", then garbage: {why}"),
+            Ending::Aborted { code, connection } => {
+                format!(", {came}, then {}", reach::aborted(*code, *connection))
+            }
             Ending::Done => String::new(),
         };
         Some(text)
@@ -128,8 +166,72 @@ fn handshake(failure: &Ending) -> String {
             format!("the TLS handshake ended with {}", reach::broken(*errno))
         }
         Ending::Refused(why) | Ending::Garbled(why) => format!("the TLS handshake failed: {why}"),
-        Ending::Done => "the TLS handshake failed".to_owned(),
+        Ending::Done | Ending::Aborted { .. } => "the TLS handshake failed".to_owned(),
     }
+}
+
+/// As OpenSSL numbers it: 0 for a chain that is trusted, or that nobody looked at.
+pub(super) fn verify_result(seen: &Seen) -> &'static str {
+    const NO_ISSUER: &str = "20";
+    match seen.tls.as_ref().map(|tls| &tls.trusted) {
+        Some(Trusted::Refused(_)) => NO_ISSUER,
+        _ => "0",
+    }
+}
+
+/// The phases of a request, to be compared with those of another one.
+pub(super) fn course(seen: &Seen) -> Vec<Step> {
+    let mut steps: Vec<_> = seen
+        .told
+        .resolutions
+        .last()
+        .map(phases::name)
+        .into_iter()
+        .collect();
+    steps.extend(phases::connect(&seen.told.connections));
+    if let Some(tls) = &seen.tls {
+        steps.push(tls_step(tls));
+    }
+    if let Some(head) = seen.head() {
+        let took = head.at.saturating_sub(head.sent_at);
+        let shown = format!("{} {}", version(head.version), head.status);
+        steps.push(Step::new("answer", shown, Some(took)));
+    }
+    if let Some(end) = &seen.end {
+        let (shown, took) = match (seen.stuck(), seen.head()) {
+            (None, Some(head)) => {
+                let took = end.at.saturating_sub(head.at);
+                (format!("whole, {}", reach::bytes(end.body)), Some(took))
+            }
+            (stuck, _) => (stuck.unwrap_or_default(), None),
+        };
+        // Bodies differ from one request to the next; whether they come does not.
+        let key = if seen.is_whole() {
+            "whole".to_owned()
+        } else {
+            "not whole".to_owned()
+        };
+        steps.push(Step::new("end", shown, took).with_key(key));
+    }
+    steps
+}
+
+/// The certificate counts: another one is another server, or somebody between.
+fn tls_step(tls: &TlsSession) -> Step {
+    let leaf = tls.chain.first();
+    let certificate = leaf.and_then(|der| Certificate::read(der));
+    let mut shown = match (&tls.failure, &tls.version) {
+        (Some(failure), _) => handshake(failure),
+        (None, version) => version.clone().unwrap_or_default(),
+    };
+    if let Some(certificate) = certificate {
+        shown += &format!(", certificate `{}`", certificate.subject);
+    }
+    if matches!(tls.trusted, Trusted::Refused(_)) && tls.failure.is_none() {
+        shown += ", not trusted";
+    }
+    let key = format!("{shown} {leaf:?}");
+    Step::new("TLS", shown, Some(tls.took)).with_key(key)
 }
 
 /// What is said while it waits.
@@ -156,13 +258,13 @@ pub(super) fn say(seen: &Seen, printer: &Printer) {
     if let Some(tls) = &seen.tls {
         say_tls(tls, printer);
     }
-    printer.note(&phases(seen));
+    printer.note(&in_short(seen));
     if let Some(stuck) = seen.stuck() {
         printer.warning(&safe(stuck.as_bytes()));
     }
 }
 
-fn phases(seen: &Seen) -> String {
+fn in_short(seen: &Seen) -> String {
     let mut parts = Vec::new();
     if let Some(resolution) = seen.told.resolutions.last() {
         let count = seen.told.queries.len();
@@ -176,6 +278,9 @@ fn phases(seen: &Seen) -> String {
     }
     if let Some(tls) = &seen.tls {
         parts.push(format!("TLS {}", reach::time(tls.took)));
+    }
+    if let Some(settings) = seen.settings() {
+        parts.push(format!("HTTP/2 settings {}", reach::time(settings)));
     }
     if let (Some(head), Some(end)) = (seen.head(), &seen.end) {
         parts.push(format!("sent {}", reach::bytes(end.sent)));
@@ -271,60 +376,6 @@ fn moment(seconds: i64) -> String {
         .map_or_else(|_| "an unknown day".to_owned(), |time| time.to_string())
 }
 
-/// Fills in what curl's `-w` knows.
-pub(super) fn write_out(format: &str, seen: &Seen) -> String {
-    let connection = seen.connection();
-    #[expect(clippy::cast_precision_loss, reason = "six digits are shown")]
-    let seconds =
-        |microseconds: Option<u64>| format!("{:.6}", microseconds.unwrap_or_default() as f64 / 1e6);
-    let values = [
-        (
-            "http_code",
-            format!("{:03}", seen.status().unwrap_or_default()),
-        ),
-        ("time_total", seconds(seen.end.as_ref().map(|end| end.at))),
-        (
-            "time_namelookup",
-            seconds(seen.told.resolutions.last().map(|one| one.at + one.took)),
-        ),
-        (
-            "time_connect",
-            seconds(connection.map(|one| one.at + one.took)),
-        ),
-        (
-            "time_appconnect",
-            seconds(seen.tls.as_ref().map(|tls| tls.at + tls.took)),
-        ),
-        (
-            "time_starttransfer",
-            seconds(seen.head().map(|head| head.first_byte)),
-        ),
-        (
-            "size_download",
-            seen.end.as_ref().map_or(0, |end| end.body).to_string(),
-        ),
-        (
-            "remote_ip",
-            connection.map_or_else(String::new, |one| one.address.ip().to_string()),
-        ),
-        (
-            "remote_port",
-            connection.map_or_else(String::new, |one| one.address.port().to_string()),
-        ),
-        (
-            "local_ip",
-            connection
-                .and_then(|one| one.source)
-                .map_or_else(String::new, |source| source.ip().to_string()),
-        ),
-    ];
-    let mut text = format.replace("\\n", "\n").replace("\\t", "\t");
-    for (name, value) in values {
-        text = text.replace(&format!("%{{{name}}}"), &value);
-    }
-    text
-}
-
 /// What a request met, as JSON.
 #[derive(Serialize)]
 pub(super) struct HttpReport<'a> {
@@ -333,6 +384,8 @@ pub(super) struct HttpReport<'a> {
     url: &'a str,
     tls: Option<TlsRow>,
     response: Option<ResponseRow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(JsonBytes<'a>, JsonBytes<'a>)>,
     end: Option<EndRow>,
     stuck: Option<String>,
     body: Option<JsonBytes<'a>>,
@@ -345,6 +398,7 @@ struct TlsRow {
     took_us: u64,
     version: Option<String>,
     cipher: Option<String>,
+    protocol: Option<String>,
     trusted_by: Option<String>,
     refused_by: Vec<RefusalRow>,
     chain: Vec<CertificateRow>,
@@ -384,28 +438,27 @@ struct EndRow {
     received: u64,
     body_bytes: u64,
     whole: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings_us: Option<u64>,
 }
 
 /// Puts it together.
-pub(super) fn report<'a>(target: &'a Target, url: &'a Url, seen: &'a Seen) -> HttpReport<'a> {
+pub(super) fn report<'a>(target: &'a Target, seen: &'a Seen) -> HttpReport<'a> {
     let length = seen.end.as_ref().map_or(0, |end| end.body);
     HttpReport {
         probe: Report::new(target, &seen.told),
-        url: url.as_str(),
+        url: seen.url.as_ref().map_or("", Url::as_str),
         tls: seen.tls.as_ref().map(tls_row),
         response: seen.head().map(|head| ResponseRow {
-            version: format!("HTTP/1.{}", head.minor_version),
+            version: version(head.version).to_owned(),
             status: head.status,
             reason: JsonBytes(head.reason.as_bytes()),
-            fields: head
-                .fields
-                .iter()
-                .map(|(name, value)| (JsonBytes(name), JsonBytes(value)))
-                .collect(),
+            fields: pairs(&head.fields),
             sent_at_us: head.sent_at,
             first_byte_us: head.first_byte,
             head_us: head.at,
         }),
+        trailers: pairs(&seen.trailers),
         end: seen.end.as_ref().map(|end| EndRow {
             at_us: end.at,
             sent: end.sent,
@@ -413,10 +466,27 @@ pub(super) fn report<'a>(target: &'a Target, url: &'a Url, seen: &'a Seen) -> Ht
             received: end.received,
             body_bytes: end.body,
             whole: end.ending == Ending::Done,
+            settings_us: end.http2.and_then(|state| state.settings),
         }),
         stuck: seen.stuck(),
         body: (!seen.body.is_empty()).then(|| JsonBytes(&seen.body)),
         body_cut: !seen.body.is_empty() && (seen.body.len() as u64) < length,
+    }
+}
+
+fn pairs(fields: &[(BString, BString)]) -> Vec<(JsonBytes<'_>, JsonBytes<'_>)> {
+    fields
+        .iter()
+        .map(|(name, value)| (JsonBytes(name), JsonBytes(value)))
+        .collect()
+}
+
+/// A version of HTTP as it is written.
+pub(super) const fn version(version: HttpVersion) -> &'static str {
+    match version {
+        HttpVersion::Http10 => "HTTP/1.0",
+        HttpVersion::Http11 => "HTTP/1.1",
+        HttpVersion::Http2 => "HTTP/2",
     }
 }
 
@@ -438,6 +508,7 @@ fn tls_row(tls: &TlsSession) -> TlsRow {
         took_us: tls.took,
         version: tls.version.clone(),
         cipher: tls.cipher.clone(),
+        protocol: tls.protocol.as_ref().map(|name| safe(name).clone()),
         trusted_by,
         refused_by,
         chain: tls

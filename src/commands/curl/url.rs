@@ -30,6 +30,8 @@ pub(super) struct Place {
     pub(super) url: Url,
     /// The process does not listen on the port that was asked for.
     pub(super) is_missing: bool,
+    /// It is the process's own listener.
+    pub(super) is_own: bool,
 }
 
 /// Reads what was typed: `:8080/x` and `/x` are the process's own listener, and no scheme is `http`.
@@ -44,6 +46,7 @@ pub(super) fn place(text: &str, listening: &[Address]) -> Result<Place, UrlError
         return Ok(Place {
             url: parse(&whole)?,
             is_missing: false,
+            is_own: false,
         });
     }
     let (port, path) = match text.strip_prefix(':') {
@@ -61,6 +64,7 @@ pub(super) fn place(text: &str, listening: &[Address]) -> Result<Place, UrlError
     Ok(Place {
         url: parse(&format!("http://{address}{path}"))?,
         is_missing,
+        is_own: true,
     })
 }
 
@@ -108,6 +112,13 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// A listener of a pod as others reach it: by the pod's address.
+pub(super) fn of_pod(own: &Url, address: &str) -> Option<Url> {
+    let mut url = own.clone();
+    url.set_ip_host(address.parse().ok()?).ok()?;
+    Some(url)
 }
 
 /// The host of a URL without brackets, its port, and what goes into the field `Host`.

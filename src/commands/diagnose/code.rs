@@ -11,7 +11,7 @@ use super::Limit;
 use crate::{
     commands::{diff_src::Survey, facts},
     evidence::{
-        findings::{CodeFile, Unchecked},
+        findings::{CodeFile, Facts, ProgramHint, Unchecked, mistakable_links},
         provenance::Lookup,
         reads::{self, Limits},
     },
@@ -22,6 +22,10 @@ use crate::{
 const MOST_FILES: usize = 3000;
 /// Bytes that are read at most.
 const MOST_BYTES: u64 = 48 << 20;
+/// Programs in which names are looked for at most.
+const MOST_PROGRAMS: usize = 200;
+/// The largest program in which they are, in bytes.
+const LARGEST_PROGRAM: usize = 48 << 20;
 /// Files that are asked for at once.
 const AT_ONCE: usize = 16;
 
@@ -85,6 +89,41 @@ pub(super) async fn read(
     );
     note(failed, "they could not be read", unchecked);
     files
+}
+
+/// Names of links that stand in what was compiled, where none of the program's own sources run.
+pub(super) async fn hints(
+    target: &Target,
+    survey: &Survey,
+    facts: &Facts<'_>,
+    limit: &Limit,
+) -> Vec<ProgramHint> {
+    let Lookup::Found(variables) = &facts.variables else {
+        return Vec::new();
+    };
+    let names = mistakable_links(variables);
+    if names.is_empty() || facts.code.iter().any(|file| file.own) {
+        return Vec::new();
+    }
+    let executable = target.process().executable.known().cloned();
+    let compiled = survey.compiled.iter().map(|(path, _)| path.clone());
+    let mut hints = Vec::new();
+    for path in executable.into_iter().chain(compiled).take(MOST_PROGRAMS) {
+        let read = limit.within(facts::read(target, path.clone(), LARGEST_PROGRAM));
+        let Ok(Ok(program)) = read.await else {
+            continue;
+        };
+        let names: Vec<&[u8]> = names.iter().map(|name| name.as_slice()).collect();
+        hints.extend(
+            reads::binary::hints(&program, &names)
+                .into_iter()
+                .map(|hint| ProgramHint {
+                    path: path.clone(),
+                    name: hint.name,
+                }),
+        );
+    }
+    hints
 }
 
 fn note(count: usize, why: &str, unchecked: &mut Vec<Unchecked>) {

@@ -3,18 +3,27 @@
 //! The probes run side by side, each within the deadline; what one of them cannot read is a fact, and never fails the
 //! others. What they found goes to [`findings::judge`], which alone decides what it means.
 
+mod bundle;
 mod code;
 mod network;
+mod symptom;
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{
+    fmt::Display,
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+use self::{bundle::Report, symptom::Asked};
 use super::{
-    declared::Declared,
+    curl,
+    declared::{Ask, Declared},
     diff_src::{Reference, Survey, survey},
     env,
     facts::{self, TargetFacts},
@@ -35,10 +44,11 @@ use crate::{
         provenance::Lookup,
         redact::Redactor,
     },
+    extract::Destination,
     protocol::Hello,
     render::{
         findings::{JsonVerdict, text},
-        report, safe,
+        safe,
     },
     session::RequestError,
     target::{
@@ -64,9 +74,19 @@ pub struct DiagnoseArgs {
     /// current directory, if there is one]
     #[arg(long, value_name = "PATH|URL")]
     repo: Option<String>,
+    /// What somebody complains of: a URL that is asked for from where the process stands, as `kdbg curl` does; `:8080/x`
+    /// is the process's own listener
+    #[arg(long, value_name = "URL")]
+    symptom: Option<String>,
+    /// Ask the registry of the pod's image what variables it sets
+    #[arg(long)]
+    registry: bool,
     /// How long to look, once the agent is there; what is not known by then is said to be unknown
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     deadline: Duration,
+    /// Keep what was found in this new folder; `kdbg diagnose DIR` shows it again, without a cluster
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
@@ -89,7 +109,18 @@ enum Format {
 
 /// Runs `kdbg diagnose`.
 pub async fn run(args: DiagnoseArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
+    if let Some(folder) = bundle::folder(args.target.target.as_deref()) {
+        return again(&args, &folder, printer);
+    }
     args.target.wanted()?;
+    let destination = args
+        .save
+        .as_ref()
+        .map(|path| Destination::new(path, false))
+        .transpose()?;
+    if let Some(url) = &args.symptom {
+        curl::check(url)?;
+    }
     let (reference, target) = tokio::join!(
         open_reference(&args, printer),
         super::open(&args.target, printer)
@@ -99,7 +130,14 @@ pub async fn run(args: DiagnoseArgs, printer: &mut Printer) -> Result<ExitStatus
     if let Some(reference) = &reference {
         reference.print_notices(printer);
     }
-    let status = Box::pin(look(&args, reference.as_ref(), &target, printer)).await;
+    let status = Box::pin(look(
+        &args,
+        reference.as_ref(),
+        &target,
+        destination.as_ref(),
+        printer,
+    ))
+    .await;
     target.close().await;
     status
 }
@@ -126,17 +164,26 @@ async fn look(
     args: &DiagnoseArgs,
     reference: Option<&Reference>,
     target: &Target,
+    destination: Option<&Destination>,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("looking");
     let limit = Limit::new(args.deadline);
+    let symptom = Asked::new(args.symptom.as_deref(), target)?;
     let process_facts = facts::fetch(target).await?;
+    let ask = Ask {
+        registry: args.registry,
+        ..Ask::default()
+    };
+    // Before anything is tried, or what is tried would be seen.
+    let connections = Box::pin(limit.within(super::net::verdict(target)));
     let named = args.target.named();
-    let (environment, declared, survey, replicas, files) = tokio::join!(
+    let (environment, declared, survey, replicas, connections, files) = tokio::join!(
         env::read(&target.session, target.process()),
-        Declared::read(target),
+        Declared::read(target, ask),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
+        connections,
         limit.within(files_held(target, &named, STALLED_AFTER)),
     );
     let declared = declared?;
@@ -164,11 +211,13 @@ async fn look(
             (_, Err(why)) => Lookup::Unreadable((*why).clone()),
         },
         code: sources,
+        hints: Vec::new(),
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
+        symptom: None,
         files: match files {
             Ok(Ok(files)) => Lookup::Found(files),
             Ok(Err(error)) if is_final(&error) => return Err(error.into()),
@@ -178,9 +227,21 @@ async fn look(
         denied,
         redactor: Redactor::new(args.show_secrets),
     };
+    if let Ok(survey) = &survey {
+        facts.hints = code::hints(target, survey, &facts, &limit).await;
+    }
     add_survey(&mut facts, survey);
     progress.say("trying what the code talks to");
-    facts.checks = network::checks(target, &facts, &declared, &limit).await;
+    let mut before = None;
+    if let Some(asked) = symptom.as_ref().filter(|asked| asked.is_own()) {
+        before = network::sockets(target, &limit).await;
+        facts.symptom = Some(asked.ask(target, &limit).await);
+    }
+    facts.checks = network::checks(target, &facts, &declared, before, &limit).await;
+    // Last: a connection of its own would be taken for one of the process.
+    if let (Some(asked), None) = (&symptom, &facts.symptom) {
+        facts.symptom = Some(asked.ask(target, &limit).await);
+    }
     drop(progress);
     if let Lookup::Unreadable(why) = &declared.spec {
         unchecked.push(Unchecked {
@@ -190,11 +251,34 @@ async fn look(
     }
     let mut verdict = findings::judge(&facts);
     verdict.unchecked.append(&mut unchecked);
-    print(args, target, &verdict, printer)?;
-    Ok(ExitStatus::of_comparison(
-        verdict.is_found(),
-        verdict.is_complete(),
-    ))
+    add_connections(&mut verdict, connections);
+    let made_by = format!("kdbg {}, {:.0}", Hello::ours().name(), Timestamp::now());
+    let report = Report {
+        verdict: JsonVerdict(&verdict),
+        target: &args.target.named(),
+        made_by: &made_by,
+        process: Subject::new(target),
+    };
+    if let Some(destination) = destination {
+        bundle::write(destination, &report)?;
+        printer.note(&format!("saved in {}", destination.path().display()));
+    }
+    print(args.output, &report, printer)?;
+    Ok(status(&verdict))
+}
+
+/// Adds what is wrong with the connections, or why that is not known.
+fn add_connections(
+    verdict: &mut findings::Verdict,
+    connections: Result<Result<findings::Verdict, RequestError>, String>,
+) {
+    match connections.map(|known| known.map_err(|error| error.to_string())) {
+        Ok(Ok(known)) => verdict.join(known),
+        Ok(Err(why)) | Err(why) => verdict.unchecked.push(Unchecked {
+            what: "what is wrong with its connections".to_owned(),
+            why,
+        }),
+    }
 }
 
 /// Until when to look.
@@ -244,7 +328,20 @@ fn readable_environment(
     denied: &mut Vec<Denied>,
 ) -> Result<Result<Environment, String>, CommandError> {
     match environment {
-        Ok(environment) => Ok(Ok(environment)),
+        Ok(environment) => {
+            if environment.overwritten {
+                let process = target.process();
+                denied.push(Denied {
+                    what: format!("all of the environment of process {}", process.id.pid),
+                    why: format!(
+                        "{} has overwritten a part of it, to set its title for example",
+                        safe(&process.name)
+                    ),
+                    needs: String::new(),
+                });
+            }
+            Ok(Ok(environment))
+        }
         Err(error) if is_final(&error) => Err(error.into()),
         Err(error) => {
             let why = error.to_string();
@@ -316,38 +413,48 @@ fn owner_of(target: &Target) -> Option<String> {
     }
 }
 
-/// A verdict, with what it is about.
-#[derive(Serialize)]
-struct Report<'a> {
-    #[serde(flatten)]
-    verdict: JsonVerdict<'a>,
-    process: Subject<'a>,
-}
-
-fn print(
-    args: &DiagnoseArgs,
-    target: &Target,
-    verdict: &findings::Verdict,
+/// Prints what was found, or was saved.
+fn print<P: Serialize>(
+    format: Format,
+    report: &Report<'_, P>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    let page = match args.output {
+    let JsonVerdict(verdict) = report.verdict;
+    let page = match format {
         Format::Text => text(verdict),
-        Format::Json => {
-            return printer.json(&Report {
-                verdict: JsonVerdict(verdict),
-                process: Subject::new(target),
-            });
-        }
-        Format::Html => {
-            let made_by = format!("kdbg {}, {:.0}", Hello::ours().name(), Timestamp::now());
-            let mut page = report::html(verdict, &args.target.named(), &made_by)
-                .map_err(CommandError::internal)?;
-            page.push('\n');
-            page
-        }
+        Format::Json => return printer.json(report),
+        Format::Html => bundle::html(verdict, report.target, report.made_by)?,
     };
     printer
         .data()
         .write_all(page.as_bytes())
         .map_err(CommandError::output)
+}
+
+fn status(verdict: &findings::Verdict) -> ExitStatus {
+    ExitStatus::of_comparison(verdict.is_found(), verdict.is_complete())
+}
+
+/// Shows a bundle again. Nothing is looked at, so nothing that says how to look makes sense.
+fn again(
+    args: &DiagnoseArgs,
+    folder: &Path,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let asks = args.reference.is_some() || args.repo.is_some() || args.symptom.is_some();
+    if asks || args.save.is_some() {
+        return Err(CommandError::usage(format!(
+            "`{}` is a saved diagnosis, which is shown as it is",
+            folder.display()
+        ))
+        .hint("leave out all flags but `-o`"));
+    }
+    let saved = bundle::read(folder)?;
+    printer.note(&format!(
+        "{} as it was: {}",
+        safe(saved.target.as_bytes()),
+        safe(saved.made_by.as_bytes())
+    ));
+    print(args.output, &Report::of_saved(&saved), printer)?;
+    Ok(status(&saved.verdict))
 }

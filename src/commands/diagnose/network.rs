@@ -20,7 +20,7 @@ use crate::{
         provenance::{Declaration, Lookup, Service},
         reach,
     },
-    protocol::message::{Request, Socket, TcpRequest},
+    protocol::message::{Request, Socket, SocketState, TcpRequest},
     target::{Place, Target},
 };
 
@@ -31,11 +31,12 @@ const TRY: Duration = Duration::from_secs(3);
 /// How long a look-up may take before it: as long as a C library waits for one silent name server.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// Tries the Services whose links the code reads.
+/// Tries the Services whose links the code reads. `before` are the sockets before the process was asked for the symptom.
 pub(super) async fn checks(
     target: &Target,
     facts: &Facts<'_>,
     declared: &Declared,
+    before: Option<Vec<Socket>>,
     limit: &Limit,
 ) -> Vec<Check> {
     if matches!(target.place, Place::Machine(_)) {
@@ -47,10 +48,13 @@ pub(super) async fn checks(
         .take(MOST_SERVICES)
         .collect();
     // Before anything is tried, or what is tried would be seen.
-    let sockets = limit.within(sockets(target)).await.ok().flatten();
+    let sockets = Sockets {
+        before: before.filter(|_| facts.symptom.is_some()),
+        now: sockets(target, limit).await,
+    };
     let checks = endpoints.iter().map(|endpoint| async {
         let tried = limit.within(endpoint.connect(target)).await;
-        endpoint.check(tried.unwrap_or_else(Tried::Unknown), sockets.as_deref())
+        endpoint.check(tried.unwrap_or_else(Tried::Unknown), &sockets)
     });
     join_all(checks).await
 }
@@ -119,10 +123,10 @@ impl Endpoint {
         }
     }
 
-    fn check(&self, tried: Tried, sockets: Option<&[Socket]>) -> Check {
+    fn check(&self, tried: Tried, sockets: &Sockets) -> Check {
         let to = format!("{}:{}", self.name, self.port);
         let at = SocketAddr::new(self.address, self.port);
-        let used = sockets.map_or(String::new(), |sockets| self.used(sockets));
+        let used = sockets.used(at);
         let (worked, seen) = match tried {
             Tried::ByName => (
                 Lookup::Found(true),
@@ -142,26 +146,62 @@ impl Endpoint {
             seen,
         }
     }
+}
 
+/// The sockets of the pod.
+struct Sockets {
+    /// Before the process itself was asked for the symptom, when it was.
+    before: Option<Vec<Socket>>,
+    /// Before anything was tried. `None` when they could not be listed.
+    now: Option<Vec<Socket>>,
+}
+
+impl Sockets {
     /// Whether anything in the pod has a connection there.
-    fn used(&self, sockets: &[Socket]) -> String {
-        let at = SocketAddr::new(self.address, self.port);
-        let is_there = |socket: &&Socket| {
-            socket.far.is_some_and(|far| {
-                far.ip().to_canonical() == at.ip().to_canonical() && far.port() == at.port()
-            })
+    ///
+    /// One that was closed is no sign: nobody can tell whose it was, and what kdbg tried a minute ago leaves such, too.
+    fn used(&self, at: SocketAddr) -> String {
+        let Some(now) = &self.now else {
+            return String::new();
         };
-        match sockets.iter().filter(is_there).count() {
-            0 => "; nothing in the pod had a connection to it".to_owned(),
-            1 => "; the pod had 1 connection to it".to_owned(),
-            count => format!("; the pod had {count} connections to it"),
+        let there: Vec<_> = now.iter().filter(|socket| is_to(socket, at)).collect();
+        let open = there
+            .iter()
+            .filter(|socket| socket.state != Some(SocketState::TimeWait))
+            .count();
+        let mut text = match (open, there.len()) {
+            (0, 0) => "; nothing in the pod had a connection to it".to_owned(),
+            (0, _) => "; nothing in the pod has a connection to it, and what was closed in the last minute may be kdbg's own".to_owned(),
+            (1, _) => "; the pod had 1 connection to it".to_owned(),
+            (count, _) => format!("; the pod had {count} connections to it"),
+        };
+        if let Some(before) = &self.before {
+            let is_new = |socket: &&&Socket| !before.iter().any(|other| is_same(other, socket));
+            text.push_str(&match there.iter().filter(is_new).count() {
+                0 => "; asking for the symptom made none".to_owned(),
+                1 => "; asking for the symptom made one".to_owned(),
+                count => format!("; asking for the symptom made {count}"),
+            });
         }
+        text
     }
 }
 
-async fn sockets(target: &Target) -> Option<Vec<Socket>> {
+fn is_to(socket: &Socket, at: SocketAddr) -> bool {
+    socket.far.is_some_and(|far| {
+        far.ip().to_canonical() == at.ip().to_canonical() && far.port() == at.port()
+    })
+}
+
+fn is_same(one: &Socket, other: &Socket) -> bool {
+    (one.near, one.far) == (other.near, other.far)
+}
+
+/// The sockets of the process's network; `None` when they cannot be listed.
+pub(super) async fn sockets(target: &Target, limit: &Limit) -> Option<Vec<Socket>> {
     let request = Request::Sockets(target.process().id);
-    target.session.request(&request).ok()?.records().await.ok()
+    let reply = target.session.request(&request).ok()?;
+    limit.within(reply.records()).await.ok()?.ok()
 }
 
 /// Whether a connection comes about, else why not; or why nobody could try.
@@ -194,4 +234,48 @@ fn outcome(told: &Told) -> Result<(), String> {
         .connections
         .last()
         .map_or_else(|| "nothing was tried".to_owned(), reach::connection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Protocol;
+
+    fn socket(port: u16, state: SocketState) -> Socket {
+        Socket {
+            protocol: Protocol::Tcp,
+            near: Some(SocketAddr::from(([10, 0, 0, 1], port))),
+            far: Some(SocketAddr::from(([10, 0, 0, 7], 9080))),
+            path: None,
+            state: Some(state),
+            unread: 0,
+            unsent: 0,
+            inode: 0,
+            descriptor: None,
+        }
+    }
+
+    #[test]
+    fn what_was_closed_is_no_sign_and_what_the_symptom_opened_is() {
+        let at = SocketAddr::from(([10, 0, 0, 7], 9080));
+        let said = |before: Option<Vec<Socket>>, now: Vec<Socket>| {
+            let now = Some(now);
+            Sockets { before, now }.used(at)
+        };
+        assert_eq!(
+            said(None, Vec::new()),
+            "; nothing in the pod had a connection to it"
+        );
+        let closed = socket(1, SocketState::TimeWait);
+        assert!(said(None, vec![closed.clone()]).contains("may be kdbg's own"));
+        let open = socket(2, SocketState::Established);
+        assert_eq!(
+            said(None, vec![closed.clone(), open]),
+            "; the pod had 1 connection to it"
+        );
+        let text = said(Some(vec![closed.clone()]), vec![closed.clone()]);
+        assert!(text.ends_with("asking for the symptom made none"), "{text}");
+        let text = said(Some(Vec::new()), vec![closed]);
+        assert!(text.ends_with("asking for the symptom made one"), "{text}");
+    }
 }

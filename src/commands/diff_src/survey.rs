@@ -34,6 +34,8 @@ const LARGEST: u64 = 64 << 20;
 pub(in crate::commands) struct Survey {
     /// Sources that run, by their names: path as the process sees it, size in bytes.
     pub(in crate::commands) sources: Vec<(BString, u64)>,
+    /// Compiled code that lies among them and names what it reads: classes of Java. Path and size.
+    pub(in crate::commands) compiled: Vec<(BString, u64)>,
     /// How they differ; `Missing` without a reference.
     pub(in crate::commands) changes: Lookup<Changes>,
     /// What is there and could not be read.
@@ -67,6 +69,7 @@ pub(in crate::commands) async fn survey(
             compare::list(target, &pins, facts, HashKind::Sha1, LARGEST, progress).await?;
         return Ok(Survey {
             sources: sources(&running),
+            compiled: compiled(&running),
             changes: Lookup::Missing,
             unreadable: running.unreadable,
         });
@@ -74,21 +77,31 @@ pub(in crate::commands) async fn survey(
     let run = Run::new(target, reference, false, LARGEST);
     let (running, tree) = run.trees(&pins, facts, progress).await?;
     let sources = sources(&running);
+    let compiled = compiled(&running);
     let unreadable = running.unreadable.clone();
     let changes = changes(&run, &pins, running, &tree, facts, progress).await;
     Ok(Survey {
         sources,
+        compiled,
         changes: changes.map_or_else(|error| Lookup::Unreadable(error.to_string()), Lookup::Found),
         unreadable,
     })
 }
 
 fn sources(running: &RunningTree) -> Vec<(BString, u64)> {
+    named(running, |path| Language::of(path, b"").is_some())
+}
+
+fn compiled(running: &RunningTree) -> Vec<(BString, u64)> {
+    named(running, |path| path.ends_with(b".class"))
+}
+
+fn named(running: &RunningTree, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<(BString, u64)> {
     running
         .files()
         .iter()
         .filter(|file| running.inner_of(file).is_none() && running.link_of(file).is_none())
-        .filter(|file| Language::of(&file.path, b"").is_some())
+        .filter(|file| is_wanted(&file.path))
         .map(|file| (file.path.clone(), file.size))
         .collect()
 }

@@ -3,12 +3,13 @@
 mod against;
 mod dotenv;
 mod explained;
+mod processes;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::explained::{Explained, Kind};
-use super::{fan_out, subject::Subject};
+use super::{declared::Ask, fan_out, subject::Subject};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -47,9 +48,25 @@ pub struct EnvArgs {
     /// Print what a restart would change, as the pod's spec and what it refers to are now
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["sources", "grep"])]
     against: Option<Against>,
+    /// Ask the registry of the pod's image what variables it sets, and what its name means now
+    #[arg(long)]
+    registry: bool,
+    /// Lay the environments of all processes of the target beside that of its first one: what a worker has that process
+    /// 1 has not
+    #[arg(long, conflicts_with_all = ["sources", "grep", "against"])]
+    all_processes: bool,
     /// Print passwords, tokens and keys as they are
     #[arg(long)]
     show_secrets: bool,
+}
+
+impl EnvArgs {
+    const fn ask(&self) -> Ask {
+        Ask {
+            registry: self.registry,
+            moved: self.against.is_some(),
+        }
+    }
 }
 
 /// What an environment is compared with.
@@ -90,9 +107,14 @@ async fn look(
     target: Target,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
+    if args.all_processes {
+        let status = processes::print(args, &target, printer).await?;
+        target.close().await;
+        return Ok(status);
+    }
     let (environment, explained) = tokio::join!(
         read(&target.session, target.process()),
-        Explained::begin(&target)
+        Explained::begin(&target, args.ask())
     );
     let environment = environment?;
     let explained = explained?.map(|declared| Explained::of(declared, &environment));

@@ -234,7 +234,7 @@ impl<'a> SocketRow<'a> {
             owner: socket
                 .far()
                 .filter(|_| has_peer)
-                .map(|far| OwnerRow::new(owner(names, far), names, far)),
+                .map(|far| OwnerRow::new(&owner(names, far), names, far)),
             queue: is_listening.then(|| QueueRow {
                 waiting: facts.unread,
                 limit: knows_limit.then_some(facts.unsent),
@@ -272,8 +272,8 @@ impl<'a> SocketRow<'a> {
 }
 
 impl OwnerRow {
-    fn new(owner: Owner, names: Option<&Names<'_>>, far: std::net::SocketAddr) -> Self {
-        let (last_pod, because) = match &owner {
+    fn new(owner: &Owner, names: Option<&Names<'_>>, far: std::net::SocketAddr) -> Self {
+        let (last_pod, because) = match owner {
             Owner::Nobody(Some(past)) => (Some(past.name.clone()), Some(past.because.clone())),
             Owner::Unknown(why) => (None, Some(why.clone())),
             _ => (None, None),

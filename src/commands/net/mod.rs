@@ -17,12 +17,12 @@ use crate::{
         printer::Printer,
     },
     evidence::{
-        connections::Sockets,
+        connections::{Socket, Sockets},
         findings::{NetFacts, PodFacts, Verdict, has_full_queue, judge_sockets},
         peers::{Directory, Names, Rewriting},
         provenance::Lookup,
     },
-    protocol::message::{ConnectionRecord, ConnectionsRequest, Request},
+    protocol::message::{ConnectionRecord, ConnectionsRequest, Network, Request},
     session::RequestError,
     target::{Place, Target, pod::directory},
 };
@@ -38,7 +38,8 @@ pub struct NetArgs {
     /// Show only what waits for connections
     #[arg(long, conflicts_with = "all_sockets")]
     listening: bool,
-    /// Show each socket by itself, also those that wait for the last packets, and Unix sockets
+    /// Show each socket by itself, also those that wait for the last packets, Unix sockets, and what other processes
+    /// of this machine hold
     #[arg(short = 'a', long)]
     all_sockets: bool,
     /// How far back to look for the pod that had an address
@@ -58,6 +59,8 @@ struct Known {
     directory: Directory,
     pod: Option<PodFacts>,
     rewriting: Rewriting,
+    /// Sockets of other processes that were left out.
+    others: usize,
 }
 
 /// Runs `kdbg net`.
@@ -97,10 +100,19 @@ async fn look(
 
 impl Known {
     /// Reads the sockets, and asks the cluster of a pod whose the peers are.
-    async fn read(target: &Target, unix: bool, since: Duration) -> Result<Self, RequestError> {
+    async fn read(target: &Target, all: bool, since: Duration) -> Result<Self, RequestError> {
         let (sockets, mut directory) =
-            tokio::join!(sockets(target, unix), cluster::directory(target));
-        let sockets = sockets?;
+            tokio::join!(sockets(target, all), cluster::directory(target));
+        let mut sockets = sockets?;
+        // The network of a machine is everybody's, that of a pod its own.
+        let is_everybodys =
+            matches!(target.place, Place::Machine(_)) && sockets.network == Some(Network::Shared);
+        let others = if is_everybodys && !all {
+            let own: Vec<_> = target.processes.iter().map(|one| one.id.pid).collect();
+            sockets.keep_those_of(&own)
+        } else {
+            0
+        };
         let again = if has_full_queue(&sockets) {
             tokio::time::sleep(AGAIN).await;
             Some(self::sockets(target, false).await?)
@@ -126,6 +138,7 @@ impl Known {
                 does: Lookup::Missing,
                 because: String::new(),
             },
+            others,
         };
         known.rewriting = rewriting::find(target, &known).await;
         Ok(known)
@@ -151,6 +164,13 @@ impl Known {
     }
 }
 
+/// What is wrong with the connections of a target, for a command that joins it with other things.
+pub(super) async fn verdict(target: &Target) -> Result<Verdict, RequestError> {
+    let known = Known::read(target, false, Duration::from_hours(1)).await?;
+    let names = known.names();
+    Ok(known.judge(names.as_ref()))
+}
+
 /// Asks the agent for the sockets of the target's namespace.
 async fn sockets(target: &Target, unix: bool) -> Result<Sockets, RequestError> {
     let request = Request::Connections(ConnectionsRequest {
@@ -166,11 +186,11 @@ fn without_owner(sockets: &Sockets, directory: &Directory) -> Vec<IpAddr> {
     let names = Names::new(directory);
     let mut addresses: Vec<IpAddr> = sockets
         .connections()
-        .filter_map(|socket| socket.far())
+        .filter_map(Socket::far)
         .filter(|far| {
             matches!(
                 names.owner(*far).kind(),
-                "no-live-owner" | "unknown" | "external"
+                "no-live-owner" | "no-object" | "unknown" | "external"
             )
         })
         .map(|far| far.ip())

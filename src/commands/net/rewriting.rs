@@ -11,7 +11,7 @@ use super::Known;
 use crate::{
     commands::tcp::milliseconds,
     evidence::{
-        connections::Sockets,
+        connections::{Socket, Sockets, canonical},
         findings::bypassed_services,
         peers::{Names, Owner, Rewriting, ServiceAddress},
         provenance::Lookup,
@@ -56,7 +56,7 @@ pub(super) async fn find(target: &Target, known: &Known) -> Rewriting {
 
 /// A connection to a Service that shows the Service's address.
 fn shown(sockets: &Sockets, names: &Names<'_>) -> Option<Rewriting> {
-    let mut peers = sockets.connections().filter_map(|socket| socket.far());
+    let mut peers = sockets.connections().filter_map(Socket::far);
     peers.find_map(|peer| {
         let owner = names.owner(peer);
         matches!(owner, Owner::Service(_) | Owner::ApiServer).then(|| Rewriting {
@@ -103,7 +103,7 @@ async fn try_one(target: &Target, service: &ServiceAddress) -> Option<Rewriting>
     let sockets = super::sockets(target, false).await.ok()?;
     let own = sockets
         .connections()
-        .find(|socket| socket.near() == Some(crate::evidence::connections::canonical(source)))?;
+        .find(|socket| socket.near() == Some(canonical(source)))?;
     let far = own.far()?;
     Some(Rewriting {
         does: Lookup::Found(far != asked),

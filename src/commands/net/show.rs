@@ -51,6 +51,9 @@ pub(super) fn text(
     out.push('\n');
     out += &findings::text(verdict);
     write!(printer.data(), "{out}").map_err(CommandError::output)?;
+    if known.others > 0 {
+        left_out.push(format!("{} of other processes, or of none", known.others));
+    }
     if !left_out.is_empty() {
         printer.note(&format!(
             "not shown: {}; `-a` shows them",

@@ -36,35 +36,30 @@ pub(super) fn service_link_collision(facts: &Facts<'_>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for (name, places) in reads_by_name(facts) {
-        let Some(variable) = variables.attribution.get(&name) else {
-            continue;
-        };
-        let Origin::ServiceLink {
-            service,
-            form,
-            state,
-            ..
-        } = &variable.origin
-        else {
-            continue;
-        };
         let mistaken: Vec<_> = places
             .into_iter()
             .filter(|place| takes_no_url(place.read))
             .collect();
-        if !form.is_url() || mistaken.is_empty() {
+        if mistaken.is_empty() {
             continue;
         }
-        let link = Link {
-            name: &name,
-            value: value_of(variables, variable),
-            service: service.as_deref(),
-            state: *state,
-            has_spec: variables.has_spec,
-        };
-        findings.push(link.finding(facts, &mistaken));
+        if let Some(link) = Link::of(variables, &name) {
+            findings.push(link.finding(facts, &mistaken));
+        }
     }
     findings
+}
+
+/// The variables that a program could take for a port: links to Services that are URLs.
+#[must_use]
+pub fn mistakable_links(variables: &Variables<'_>) -> Vec<BString> {
+    let attributed = variables.attribution.variables.iter();
+    attributed
+        .filter(|variable| {
+            matches!(&variable.origin, Origin::ServiceLink { form, .. } if form.is_url())
+        })
+        .map(|variable| variable.name.clone())
+        .collect()
 }
 
 struct Link<'a> {
@@ -72,10 +67,55 @@ struct Link<'a> {
     value: BString,
     service: Option<&'a str>,
     state: LinkState,
+    /// Whether the process shows it, and not only what the kubelet gives such a container.
+    is_seen: bool,
     has_spec: bool,
 }
 
-impl Link<'_> {
+impl<'a> Link<'a> {
+    /// The link of this name, when it is a URL.
+    fn of(variables: &'a Variables<'_>, name: &'a BString) -> Option<Self> {
+        let Some(variable) = variables.attribution.get(name) else {
+            return Self::overwritten(variables, name);
+        };
+        match &variable.origin {
+            Origin::ServiceLink {
+                service,
+                form,
+                state,
+                ..
+            } if form.is_url() => Some(Self {
+                name,
+                value: value_of(variables, variable),
+                service: service.as_deref(),
+                state: *state,
+                is_seen: true,
+                has_spec: variables.has_spec,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The link that the kubelet gave a container whose process has overwritten its environment, as php-fpm, nginx and
+    /// postgres do to set their titles: the Service was there before the container started.
+    fn overwritten(variables: &'a Variables<'_>, name: &'a BString) -> Option<Self> {
+        let absent = variables.attribution.absent.iter();
+        let absent = absent
+            .filter(|absent| absent.why == WhyAbsent::Overwritten)
+            .find(|absent| absent.name.as_bytes() == name.as_bytes())?;
+        let Declaration::ServiceLink { service, form } = &absent.by else {
+            return None;
+        };
+        let value = declared_now(variables, name)?.value.found()?.bytes()?;
+        form.is_url().then(|| Self {
+            name,
+            value: value.into(),
+            service: Some(service),
+            state: LinkState::Current,
+            is_seen: false,
+            has_spec: variables.has_spec,
+        })
+    }
     fn finding(&self, facts: &Facts<'_>, places: &[Place<'_>]) -> Finding {
         let strongest = places
             .iter()
@@ -83,7 +123,7 @@ impl Link<'_> {
             .min_by_key(|one| one.shown_by);
         let kind = strongest.map_or(UseKind::Port, |one| one.kind);
         let is_shown = strongest.is_some_and(|one| one.shown_by <= ShownBy::Argument);
-        let confidence = if is_shown && self.state != LinkState::NotRead {
+        let confidence = if is_shown && self.is_seen && self.state != LinkState::NotRead {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -96,8 +136,12 @@ impl Link<'_> {
             "the code takes {name} for {}, but the kubelet has set it to a URL, the link to {service}",
             noun(kind)
         );
-        let mut known = vec![fact(format!("{name}={}", self.value), Source::Environ)];
-        known.push(self.link_fact(&service));
+        let mut known = if self.is_seen {
+            let value = fact(format!("{name}={}", self.value), Source::Environ);
+            vec![value, self.link_fact(&service)]
+        } else {
+            self.given_facts(&service)
+        };
         if self.has_spec {
             known.push(fact(
                 format!("neither env nor envFrom sets {name}"),
@@ -125,6 +169,24 @@ impl Link<'_> {
         }
     }
 
+    /// What is known of a variable that the process does not show.
+    fn given_facts(&self, service: &str) -> Vec<Fact> {
+        let source = Source::Object(service.to_owned());
+        let (name, value) = (self.name, &self.value);
+        vec![
+            fact(
+                format!(
+                    "the kubelet gives {name}={value} to such a container: {service} was there when it started"
+                ),
+                source,
+            ),
+            fact(
+                "the process has overwritten its environment, so that what it was given cannot be read",
+                Source::Environ,
+            ),
+        ]
+    }
+
     fn link_fact(&self, service: &str) -> Fact {
         let source = |name: &str| Source::Object(format!("Service {name}"));
         match (self.state, self.service) {
@@ -134,6 +196,10 @@ impl Link<'_> {
             (LinkState::Changed, Some(name)) => fact(
                 format!("{service} has another address or port now: the link is of before"),
                 source(name),
+            ),
+            (LinkState::Sampled, _) => fact(
+                "the kubelet gave the same link to the agent's container, which declares nothing",
+                Source::Probe,
             ),
             (LinkState::NotRead, _) => fact(
                 "its address and port are those of the variables beside it; Services could not be read",

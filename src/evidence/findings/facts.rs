@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub variables: Lookup<Variables<'a>>,
     /// The running code, as far as it was read.
     pub code: Vec<CodeFile>,
+    /// Names that stand in compiled programs; looked for where no source runs.
+    pub hints: Vec<ProgramHint>,
     /// How the running code differs from the reference.
     pub drift: Lookup<Drift>,
     /// Which commits have the running code.
@@ -34,6 +36,8 @@ pub struct Facts<'a> {
     pub checks: Vec<Check>,
     /// What the process holds open, and on what.
     pub files: Lookup<FileFacts>,
+    /// What somebody complains of, tried from the pod; `None` when nobody named it.
+    pub symptom: Option<Symptom>,
     /// What could not be looked at.
     pub denied: Vec<Denied>,
     /// Decides what of a value is shown.
@@ -66,6 +70,15 @@ pub struct CodeFile {
     pub own: bool,
     /// Its lines that the reference does not have, counted from 1; `None` when it was not compared.
     pub changed_lines: Option<Vec<usize>>,
+}
+
+/// A name of a variable that stands in a program without sources: that it reads it, and for what, cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramHint {
+    /// The program, as the process sees it.
+    pub path: BString,
+    /// The variable.
+    pub name: BString,
 }
 
 /// How the running code differs from a reference.
@@ -151,6 +164,32 @@ pub struct Check {
     pub worked: Lookup<bool>,
     /// What was seen.
     pub seen: String,
+}
+
+/// A URL that somebody says does not answer as it should, asked for from the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symptom {
+    /// The request, as in `GET http://reviews:9080/reviews/0`.
+    pub request: String,
+    /// Whom it asks, without the port.
+    pub host: String,
+    /// On which port.
+    pub port: u16,
+    /// Whether that is the process itself.
+    pub is_own: bool,
+    /// What came of it; `Unreadable` when it could not be tried.
+    pub outcome: Lookup<Outcome>,
+}
+
+/// What came of a request, each with what was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A whole response with this status.
+    Status(u16, String),
+    /// A connection, and no whole response.
+    Broken(String),
+    /// No connection.
+    Unreached(String),
 }
 
 /// Something that could not be looked at.

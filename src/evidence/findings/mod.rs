@@ -14,16 +14,18 @@ mod image;
 mod network;
 mod sockets;
 mod source;
+mod symptom;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 use bstr::BString;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use env::mistakable_links;
 pub use facts::{
-    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, PatchedFile,
-    Replica, Variables,
+    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
+    PatchedFile, ProgramHint, Replica, Symptom, Variables,
 };
 pub use files::{asks_for_activity, files};
 pub use sockets::{
@@ -81,6 +83,8 @@ pub enum Id {
     DescriptorLimitNear,
     /// A log is not written any more.
     LogStalled,
+    /// What somebody complains of shows when it is tried.
+    SymptomReproduced,
     /// Something could not be looked at.
     AccessDenied,
     /// The program connects to an address that nobody has any more.
@@ -97,33 +101,46 @@ pub enum Id {
     BacklogFull,
 }
 
-impl Id {
-    /// Its text.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ServiceLinkCollision => "env.service-link-collision",
-            Self::ReadButUnset => "env.read-but-unset",
-            Self::Stale => "env.stale",
-            Self::Shadowed => "env.shadowed",
-            Self::Drift => "src.drift",
-            Self::NotOnRef => "src.not-on-ref",
-            Self::PatchedAfterStart => "src.patched-after-start",
-            Self::ReplicasDiffer => "image.replicas-differ",
-            Self::Unreachable => "net.unreachable",
-            Self::DeletedOpen => "files.deleted-open",
-            Self::VolumeFull => "files.volume-full",
-            Self::DescriptorLimitNear => "files.fd-limit-near",
-            Self::LogStalled => "files.log-stalled",
-            Self::AccessDenied => "access.denied",
-            Self::StaleEndpoint => "net.stale-endpoint",
-            Self::BypassesService => "net.bypasses-service",
-            Self::CloseWait => "net.close-wait",
-            Self::ListenLoopback => "net.listen-loopback",
-            Self::PortMismatch => "net.port-mismatch",
-            Self::BacklogFull => "net.backlog-full",
+/// Gives the ids their texts, and lists all of them: one that is not here does not compile.
+macro_rules! texts {
+    ($($variant:ident => $text:literal,)*) => {
+        impl Id {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its text.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
         }
-    }
+    };
+}
+
+texts! {
+    ServiceLinkCollision => "env.service-link-collision",
+    ReadButUnset => "env.read-but-unset",
+    Stale => "env.stale",
+    Shadowed => "env.shadowed",
+    Drift => "src.drift",
+    NotOnRef => "src.not-on-ref",
+    PatchedAfterStart => "src.patched-after-start",
+    ReplicasDiffer => "image.replicas-differ",
+    Unreachable => "net.unreachable",
+    DeletedOpen => "files.deleted-open",
+    VolumeFull => "files.volume-full",
+    DescriptorLimitNear => "files.fd-limit-near",
+    LogStalled => "files.log-stalled",
+    SymptomReproduced => "symptom.reproduced",
+    AccessDenied => "access.denied",
+    StaleEndpoint => "net.stale-endpoint",
+    BypassesService => "net.bypasses-service",
+    CloseWait => "net.close-wait",
+    ListenLoopback => "net.listen-loopback",
+    PortMismatch => "net.port-mismatch",
+    BacklogFull => "net.backlog-full",
 }
 
 impl Serialize for Id {
@@ -133,7 +150,7 @@ impl Serialize for Id {
 }
 
 /// How bad something is if it is true.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It breaks what the program is for.
@@ -145,7 +162,7 @@ pub enum Severity {
 }
 
 /// How sure something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The facts leave no other reading.

@@ -1,6 +1,6 @@
 //! The rule about what was tried from the pod.
 
-use super::{Confidence, Facts, Finding, Id, Severity, Source, fact};
+use super::{Confidence, Facts, Finding, Id, Outcome, Severity, Source, fact};
 use crate::evidence::provenance::Lookup;
 
 /// Something that the program needs cannot be reached from its pod: no variable is to blame for that.
@@ -9,19 +9,31 @@ pub(super) fn unreachable(facts: &Facts<'_>) -> Vec<Finding> {
         .checks
         .iter()
         .filter(|check| check.worked == Lookup::Found(false));
-    failed
-        .map(|check| Finding {
-            id: Id::Unreachable,
-            about: check.to.as_str().into(),
-            severity: Severity::High,
-            confidence: Confidence::Certain,
-            cause: format!("the network: the pod cannot reach {}", check.to).into(),
-            facts: vec![fact(
-                format!("the pod {}: {}", check.what, check.seen),
-                Source::Probe,
-            )],
-            refuted_by: "it works when it is tried again".to_owned(),
-            next: Vec::new(),
-        })
-        .collect()
+    let mut findings: Vec<_> = failed
+        .map(|check| finding(&check.to, format!("the pod {}: {}", check.what, check.seen)))
+        .collect();
+    if let Some(symptom) = facts.symptom.as_ref().filter(|symptom| !symptom.is_own)
+        && let Some(Outcome::Unreached(why)) = symptom.tried()
+    {
+        let to = symptom.to();
+        let seen = format!("{} from the pod: {why}", symptom.request);
+        match findings.iter_mut().find(|finding| finding.about == to) {
+            Some(known) => known.facts.push(fact(seen, Source::Probe)),
+            None => findings.push(finding(&to, seen)),
+        }
+    }
+    findings
+}
+
+fn finding(to: &str, seen: String) -> Finding {
+    Finding {
+        id: Id::Unreachable,
+        about: to.into(),
+        severity: Severity::High,
+        confidence: Confidence::Certain,
+        cause: format!("the network: the pod cannot reach {to}").into(),
+        facts: vec![fact(seen, Source::Probe)],
+        refuted_by: "it works when it is tried again".to_owned(),
+        next: Vec::new(),
+    }
 }

@@ -1,6 +1,8 @@
 //! All findings in order, with what was ruled out and what was not checked.
 
-use super::{Confidence, Facts, Finding, Id, Severity, access, env, files, image, network, source};
+use super::{
+    Confidence, Facts, Finding, Id, Severity, access, env, files, image, network, source, symptom,
+};
 use crate::evidence::{provenance::Lookup, reads::Gap};
 
 /// What is the matter with a container, as far as the facts say.
@@ -35,6 +37,14 @@ pub struct Unchecked {
 }
 
 impl Verdict {
+    /// Adds what other rules have found, behind what is there.
+    pub fn join(&mut self, other: Self) {
+        self.causes.extend(other.causes);
+        self.listed.extend(other.listed);
+        self.ruled_out.extend(other.ruled_out);
+        self.unchecked.extend(other.unchecked);
+    }
+
     /// Whether anything was found.
     #[must_use]
     pub fn is_found(&self) -> bool {
@@ -58,20 +68,24 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
         unchecked: unchecked(facts),
         ..Verdict::default()
     };
-    for rule in RULES {
-        for finding in rule(facts) {
-            if explains(&finding) {
-                verdict.causes.push(finding);
-            } else {
-                verdict.listed.push(finding);
-            }
+    let all: Vec<_> = RULES.iter().flat_map(|rule| rule(facts)).collect();
+    let is_cause =
+        |finding: &Finding| explains(finding) && !symptom::is_beside(facts, finding, &all);
+    let blamed: Vec<_> = all.iter().map(is_cause).collect();
+    for (finding, is_cause) in all.into_iter().zip(blamed) {
+        if is_cause {
+            verdict.causes.push(finding);
+        } else {
+            verdict.listed.push(finding);
         }
     }
     join(facts, &mut verdict);
+    symptom::join(facts, &mut verdict.causes);
     let rank = |finding: &Finding| {
         (
             finding.severity,
             finding.confidence,
+            !symptom::is_touched_by(facts, finding),
             !is_on_changed_line(facts, finding),
             finding.id,
             finding.about.clone(),
@@ -92,9 +106,10 @@ pub fn judge(facts: &Facts<'_>) -> Verdict {
 
 type Rule = fn(&Facts<'_>) -> Vec<Finding>;
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 12] = [
     env::service_link_collision,
     network::unreachable,
+    symptom::reproduced,
     env::read_but_unset,
     env::stale,
     env::shadowed,
@@ -110,7 +125,11 @@ const RULES: [Rule; 11] = [
 fn explains(finding: &Finding) -> bool {
     let is_cause = matches!(
         finding.id,
-        Id::ServiceLinkCollision | Id::Unreachable | Id::ReadButUnset | Id::Stale
+        Id::ServiceLinkCollision
+            | Id::Unreachable
+            | Id::ReadButUnset
+            | Id::Stale
+            | Id::SymptomReproduced
     );
     // A file system to which nobody writes, and a limit that is only near, explain nothing yet.
     let is_shortage = matches!(finding.id, Id::VolumeFull | Id::DescriptorLimitNear)
@@ -193,6 +212,7 @@ fn ruled_out(facts: &Facts<'_>) -> Vec<RuledOut> {
             because: format!("the pod {}: {}", check.what, check.seen),
         })
         .collect();
+    ruled_out.extend(symptom::ruled_out(facts));
     if let Lookup::Found(drift) = &facts.drift
         && drift.files.is_empty()
     {
@@ -242,6 +262,21 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
         add(
             &format!("whether the pod {}", check.what),
             check.worked.unreadable(),
+        );
+    }
+    for hint in &facts.hints {
+        add(
+            &format!(
+                "for what {} takes {}, a link's URL, if it reads it",
+                hint.path, hint.name
+            ),
+            Some("hint: the name stands in the program, whose source does not run"),
+        );
+    }
+    if let Some(symptom) = &facts.symptom {
+        add(
+            &format!("what comes of {}", symptom.request),
+            symptom.outcome.unreadable(),
         );
     }
     if let Lookup::Found(variables) = &facts.variables {

@@ -32,6 +32,9 @@ pub struct Known<'a> {
     /// The environment of a container of the same pod that declares nothing: links and the runtime's variables as
     /// of now.
     pub sample: Option<&'a Environment>,
+    /// The environment of the container's first process, when this one is another, below it: what the two do not share
+    /// was put there on the way.
+    pub first: Option<&'a Environment>,
     /// When the container was started, in milliseconds since 1970.
     pub started_at: Option<i64>,
     /// Recognises the values of Secrets.
@@ -89,6 +92,8 @@ pub enum LinkState {
     Gone,
     /// Services could not be read.
     NotRead,
+    /// Services could not be read; the kubelet gave the same link to a container that was started later.
+    Sampled,
 }
 
 /// Whether a value is what its origin says now.
@@ -137,7 +142,7 @@ pub enum WhyAbsent {
     Removed,
     /// One of the two.
     Undecided,
-    /// The process has overwritten a part of its environment.
+    /// It was declared before the container started, and the process has overwritten a part of its environment.
     Overwritten,
 }
 
@@ -197,6 +202,8 @@ struct Attributor<'a> {
     /// The value that `getenv` finds.
     values: HashMap<&'a [u8], &'a [u8]>,
     sample: HashMap<&'a [u8], &'a [u8]>,
+    /// `None` where nothing can be concluded from it.
+    first: Option<HashMap<&'a [u8], &'a [u8]>>,
 }
 
 impl<'a> Attributor<'a> {
@@ -205,6 +212,7 @@ impl<'a> Attributor<'a> {
             known,
             values: values(known.environment),
             sample: known.sample.map(values).unwrap_or_default(),
+            first: known.first.filter(|first| !first.overwritten).map(values),
         }
     }
 
@@ -267,6 +275,7 @@ impl<'a> Attributor<'a> {
                     },
                 );
             }
+            _ if self.is_set_on_the_way(name, value) => Agreement::Overridden,
             Lookup::Missing => Agreement::Stale,
             Lookup::Found(_) => self.disagreement(&variable.winner),
         };
@@ -276,8 +285,8 @@ impl<'a> Attributor<'a> {
     /// Why a value is not what its declaration says now.
     fn disagreement(&self, declared: &Declared) -> Agreement {
         match &declared.by {
-            // These cannot be changed while the container runs.
-            Declaration::Literal | Declaration::Resource { .. } => Agreement::Overridden,
+            // It cannot be changed while the container runs; limits can be.
+            Declaration::Literal => Agreement::Overridden,
             Declaration::EnvFrom { object, .. } | Declaration::Key { object, .. } => {
                 let changed = self.known.cluster.object(object);
                 let changed_at = changed.found().and_then(|object| object.changed_at);
@@ -312,6 +321,9 @@ impl<'a> Attributor<'a> {
         if same.is_some() {
             return (link(LinkState::Current), Agreement::Same);
         }
+        if self.is_set_on_the_way(name, value) {
+            return self.undeclared(name, value);
+        }
         if self.blind(name).is_some() {
             return (
                 self.unread(name),
@@ -331,8 +343,16 @@ impl<'a> Attributor<'a> {
         if let Some(agreement) = self.image_agreement(name, value) {
             return (Origin::Image, agreement);
         }
+        if self.is_set_on_the_way(name, value) {
+            let shell = is_one_of(&SHELL, name);
+            return (Origin::Entrypoint { shell }, Agreement::Same);
+        }
         if let Some((prefix, form)) = self.link_shape(name, value) {
             let (state, agreement) = match self.blind_link(&prefix) {
+                Some(why) if self.sample.get(name).is_some_and(|sample| *sample == value) => (
+                    LinkState::Sampled,
+                    Agreement::NotCompared { why: why.clone() },
+                ),
                 Some(why) => (
                     LinkState::NotRead,
                     Agreement::NotCompared { why: why.clone() },
@@ -373,6 +393,13 @@ impl<'a> Attributor<'a> {
             }
             _ => (Origin::Entrypoint { shell: false }, Agreement::Same),
         }
+    }
+
+    /// Whether a process between the container's first one and this one has set the variable, or changed it.
+    fn is_set_on_the_way(&self, name: &[u8], value: &[u8]) -> bool {
+        self.first
+            .as_ref()
+            .is_some_and(|first| first.get(name).is_none_or(|other| *other != value))
     }
 
     /// Whether the image has the variable with this value; `None` when it does not have it at all, or nobody knows.
@@ -491,9 +518,7 @@ impl<'a> Attributor<'a> {
     }
 
     fn why_absent(&self, declared: &Declared) -> WhyAbsent {
-        if self.known.environment.overwritten {
-            return WhyAbsent::Overwritten;
-        }
+        let overwritten = self.known.environment.overwritten;
         let changed_at = match &declared.by {
             Declaration::ServiceLink { service, .. } => self.service_created_at(service),
             Declaration::EnvFrom { object, .. } | Declaration::Key { object, .. } => self
@@ -502,10 +527,12 @@ impl<'a> Attributor<'a> {
                 .object(object)
                 .found()
                 .and_then(|object| object.changed_at),
+            _ if overwritten => return WhyAbsent::Overwritten,
             _ => return WhyAbsent::Removed,
         };
         match (changed_at, self.known.started_at) {
             (Some(changed), Some(started)) if changed > started => WhyAbsent::SinceStart,
+            (Some(_), Some(_)) if overwritten => WhyAbsent::Overwritten,
             (Some(_), Some(_)) if declared.by.is_in_spec() => WhyAbsent::Removed,
             // A kubelet may start a container before it hears of a Service.
             _ => WhyAbsent::Undecided,

@@ -10,8 +10,10 @@
 mod attribute;
 mod expansion;
 mod facts;
+mod image;
 mod kubelet;
 mod links;
+mod quantity;
 mod restart;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,11 @@ pub use facts::{
     Cluster, ContainerSpec, EnvFrom, EnvVar, ImageVariable, Lookup, Object, ObjectKind, ObjectRef,
     Port, Service, ValueFrom,
 };
+pub use image::{ImageMoved, Running, moved_by};
 pub use kubelet::{
     Blind, Declaration, Declarations, Declared, Rules, Variable, declarations, is_variable_name,
 };
 pub use links::{Link, LinkForm, links, makes_links};
+pub use quantity::divided;
 pub use restart::{After, Change, Restart, after_restart};
 pub use value::{Keyring, Sealed, Value};

@@ -12,6 +12,8 @@ struct Case {
     cluster: Cluster,
     image: Lookup<Vec<ImageVariable>>,
     keys: Keyring,
+    sample: Option<String>,
+    first: Option<String>,
 }
 
 impl Default for Case {
@@ -32,6 +34,8 @@ impl Default for Case {
                 value: "C.UTF-8".into(),
             }]),
             keys: Keyring::new([9; 32]),
+            sample: None,
+            first: None,
         }
     }
 }
@@ -84,13 +88,16 @@ impl Case {
     fn judge(&self, block: &str) -> (Attribution, Restart) {
         let environment = Environment::parse(block);
         let declarations = declarations(&self.spec, &self.cluster, Rules::default());
+        let beside = |block: &Option<String>| block.as_deref().map(Environment::parse);
+        let (sample, first) = (beside(&self.sample), beside(&self.first));
         let known = Known {
             environment: &environment,
             spec: &self.spec,
             cluster: &self.cluster,
             declarations: &declarations,
             image: &self.image,
-            sample: None,
+            sample: sample.as_ref(),
+            first: first.as_ref(),
             started_at: Some(STARTED),
             keys: &self.keys,
         };
@@ -382,6 +389,7 @@ fn what_is_declared_and_lacking_has_a_reason() {
         attribution
             .absent
             .iter()
+            .filter(|one| !one.name.starts_with("LATE_"))
             .all(|one| one.why == WhyAbsent::Overwritten)
     );
     assert_eq!(restart.changes, []);
@@ -431,5 +439,59 @@ fn a_webhook_that_put_a_variable_into_the_spec_is_named() {
     let (origin, _) = case.origin("AWS_ROLE_ARN=arn\0", "AWS_ROLE_ARN");
     assert!(
         matches!(origin, Origin::Spec { injected_by: Some(by), .. } if by == "pod-identity-webhook")
+    );
+}
+
+#[test]
+fn what_the_first_process_has_not_was_put_there_on_the_way() {
+    let mut pod = Case::default();
+    pod.literal("LEVEL", "info");
+    pod.service(service("shop", "reviews", "10.0.0.7", 9080));
+    pod.first = Some(format!("{LINKS}LEVEL=info\0FROM=image\0"));
+    let block = format!("{LINKS}LEVEL=debug\0FROM=image\0RELOADER=1\0");
+    let entrypoint = Origin::Entrypoint { shell: false };
+    pod.image = Lookup::Unreadable("not asked".into());
+    assert_eq!(
+        pod.origin(&block, "RELOADER"),
+        (entrypoint.clone(), Agreement::Same)
+    );
+    assert_eq!(pod.origin(&block, "LEVEL").1, Agreement::Overridden);
+    // What both have says nothing more than before.
+    assert!(matches!(
+        pod.origin(&block, "FROM").0,
+        Origin::Unknown { .. }
+    ));
+    assert_eq!(
+        pod.origin(&block, "REVIEWS_PORT").0,
+        link(Some("shop/reviews"), LinkState::Current)
+    );
+    // A link that was replaced on the way is no link any more.
+    let replaced = block.replace(
+        "REVIEWS_PORT=tcp://10.0.0.7:9080",
+        "REVIEWS_PORT=tcp://10.0.0.7:1",
+    );
+    assert_eq!(pod.origin(&replaced, "REVIEWS_PORT").0, entrypoint);
+    // An environment that was overwritten proves nothing.
+    pod.first = Some("ker process\0LEVEL=info\0".to_owned());
+    assert!(matches!(
+        pod.origin(&block, "RELOADER").0,
+        Origin::Unknown { .. }
+    ));
+}
+
+#[test]
+fn a_link_that_the_agents_container_got_too_is_known_without_the_services() {
+    let mut pod = Case::default();
+    pod.cluster.services = Lookup::Unreadable("forbidden".into());
+    pod.sample = Some(LINKS.to_owned());
+    assert_eq!(
+        pod.origin(LINKS, "REVIEWS_PORT").0,
+        link(None, LinkState::Sampled)
+    );
+    let other = LINKS.replace("10.0.0.7", "10.0.0.8");
+    pod.sample = Some(other);
+    assert_eq!(
+        pod.origin(LINKS, "REVIEWS_PORT").0,
+        link(None, LinkState::NotRead)
     );
 }

@@ -33,9 +33,9 @@ pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use held::{HeldBy, HeldFile, HeldStat, Opened, Space, Volume};
 pub use probe::{
     Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
-    Exchange, HostsLine, HttpBody, HttpHead, HttpRequest, Icmp, Libc, LibcKind, LookupRequest,
-    Network, Phase, ProbeRecord, Resolution, ResolverSetup, Route, SearchRule, Source, TcpRequest,
-    TlsSession, TrustStore, Trusted, Via,
+    Exchange, HostsLine, Http2State, HttpBody, HttpHead, HttpProtocol, HttpRequest, HttpVersion,
+    Icmp, Libc, LibcKind, LookupRequest, Network, Phase, ProbeRecord, Resolution, ResolverSetup,
+    Route, SearchRule, Source, TcpRequest, TlsSession, TrustStore, Trusted, Via,
 };
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
@@ -372,10 +372,11 @@ mod tests {
                 connect_limit: 1,
                 idle_limit: 2,
                 total_limit: Some(3),
+                protocol: HttpProtocol::Http2,
             })),
             &[
                 13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1,
-                b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3,
+                b'a', 1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3, 2,
             ],
         );
     }
@@ -594,8 +595,18 @@ mod tests {
                     after: 6,
                     phase: Phase::Head,
                 },
+                http2: Some(Http2State {
+                    settings: Some(1),
+                    head_sent: true,
+                    body_sent: 7,
+                    body_waits: 8,
+                }),
             })),
-            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4],
+            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4, 1, 1, 1, 1, 7, 8],
+        );
+        golden(
+            ProbeRecord::Trailers(vec![("a".into(), "b".into())]),
+            &[12, 1, 1, b'a', 1, b'b'],
         );
     }
 

@@ -58,7 +58,7 @@ pub struct LookupRequest {
     pub timeout: Option<u32>,
 }
 
-/// A request over HTTP/1.1.
+/// A request over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// From whose network namespace, with whose resolver files and certificates.
@@ -91,6 +91,19 @@ pub struct HttpRequest {
     pub idle_limit: u32,
     /// How long all of it may take, in milliseconds.
     pub total_limit: Option<u32>,
+    /// Which version to speak.
+    pub protocol: HttpProtocol,
+}
+
+/// Which version of HTTP to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// The one that the server chooses over TLS (ALPN); without TLS HTTP/1.1.
+    Negotiated,
+    /// HTTP/2, without TLS too: the server is known to speak it.
+    Http2,
 }
 
 /// One thing that a probe found or did.
@@ -125,6 +138,8 @@ pub enum ProbeRecord {
     Body(BString),
     /// How the exchange over HTTP ended.
     BodyEnd(Box<BodyEnd>),
+    /// The fields behind the body of a response over HTTP/2.
+    Trailers(Vec<(BString, BString)>),
 }
 
 /// What a probe is doing.
@@ -455,6 +470,13 @@ pub enum Ending {
     Garbled(String),
     /// The handshake failed, or the certificate was not accepted.
     Refused(String),
+    /// The server ended it in words of HTTP/2.
+    Aborted {
+        /// Its error code (RFC 9113, section 7).
+        code: u32,
+        /// Whether the whole connection (`GOAWAY`), not only the request (`RST_STREAM`).
+        connection: bool,
+    },
 }
 
 /// What a TLS handshake came to.
@@ -468,6 +490,8 @@ pub struct TlsSession {
     pub version: Option<String>,
     /// The cipher suite.
     pub cipher: Option<String>,
+    /// The protocol that the server chose (ALPN): `h2`, `http/1.1`.
+    pub protocol: Option<BString>,
     /// The server's certificates, DER, its own first.
     pub chain: Vec<BString>,
     /// Whether and by what the chain is trusted.
@@ -508,10 +532,21 @@ pub enum Trusted {
     Refused(Vec<(TrustStore, String)>),
 }
 
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
 /// The head of a response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpHead {
-    /// When the first byte came.
+    /// When the first byte came; over HTTP/2, where a server speaks first, the first of the head.
     pub first_byte: u64,
     /// When its last came.
     pub at: u64,
@@ -519,8 +554,8 @@ pub struct HttpHead {
     pub sent: u64,
     /// When the last of them was taken.
     pub sent_at: u64,
-    /// The minor version: 0 or 1.
-    pub minor_version: u8,
+    /// The version.
+    pub version: HttpVersion,
     /// The status.
     pub status: u16,
     /// Its reason.
@@ -544,6 +579,8 @@ pub enum HttpBody {
     Chunked,
     /// By the end of the connection.
     UntilClosed,
+    /// By the end of the stream (HTTP/2).
+    Stream,
 }
 
 /// How an exchange over HTTP ended.
@@ -563,4 +600,19 @@ pub struct BodyEnd {
     pub body: u64,
     /// How it ended.
     pub ending: Ending,
+    /// How far HTTP/2 got, where that was spoken.
+    pub http2: Option<Http2State>,
+}
+
+/// How far a conversation over HTTP/2 got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http2State {
+    /// When the server's own settings came, its first word in HTTP/2.
+    pub settings: Option<u64>,
+    /// Whether the head of the request went out: a server may allow no stream for a while.
+    pub head_sent: bool,
+    /// Bytes of the request's body for which the server gave room.
+    pub body_sent: u64,
+    /// Bytes of it that wait for room (flow control).
+    pub body_waits: u64,
 }

@@ -5,12 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::join_all;
 use k8s_openapi::{
     api::core::v1::{
-        ConfigMap, Container, EnvFromSource, EnvVar as ApiEnvVar, EnvVarSource, Pod, Secret,
-        Service as ApiService, Volume,
+        ConfigMap, Container, EnvFromSource, EnvVar as ApiEnvVar, EnvVarSource, Node, Pod,
+        ResourceFieldSelector, Secret, Service as ApiService, Volume,
     },
-    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
+    },
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value as Json;
@@ -20,17 +24,18 @@ use crate::evidence::{
     noise::mounts::{Mount, MountKind},
     provenance::{
         Cluster as Declared, ContainerSpec, EnvFrom, EnvVar, Keyring, Lookup, Object, ObjectKind,
-        ObjectRef, Port, Service, Value, ValueFrom,
+        ObjectRef, Port, Service, Value, ValueFrom, divided,
     },
 };
 
 /// Reads what the container's spec refers to. What may not be read does not fail it.
 pub async fn read(cluster: &Cluster, spec: &ContainerSpec, keys: &Keyring) -> Declared {
-    let mut declared = services(cluster, &spec.namespace).await;
-    for reference in references(spec) {
+    let objects = join_all(references(spec).into_iter().map(async |reference| {
         let object = object(cluster, &reference, &spec.namespace, keys).await;
-        declared.objects.insert(reference, object);
-    }
+        (reference, object)
+    }));
+    let (mut declared, objects) = tokio::join!(services(cluster, &spec.namespace), objects);
+    declared.objects.extend(objects);
     declared
 }
 
@@ -56,10 +61,103 @@ pub fn container_spec(pod: &Pod, container: &str) -> Option<ContainerSpec> {
             .env
             .iter()
             .flatten()
-            .map(|one| env(one, pod))
+            .map(|one| env(one, pod, found))
             .collect(),
         injected: injected(pod, found),
     })
+}
+
+/// Fills in what a container gets of its node where its spec sets no limit. Only few accounts may look at nodes.
+pub async fn fill_from_node(
+    cluster: &Cluster,
+    spec: &mut ContainerSpec,
+    pod: &Pod,
+    container: &str,
+) {
+    let missing = |one: &EnvVar| matches!(&one.from, ValueFrom::Resource { value, .. } if value.found().is_none());
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    let (true, Some(node)) = (spec.env.iter().any(missing), node) else {
+        return;
+    };
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let allocatable = match nodes.get(node).await {
+        Ok(node) => Ok(node.status.and_then(|status| status.allocatable)),
+        Err(error) => Err(format!(
+            "no limit is set, and what node {node} has to give cannot be read: {error}"
+        )),
+    };
+    let all = pod.spec.iter().flat_map(|spec| {
+        let init = spec.init_containers.iter().flatten();
+        spec.containers.iter().chain(init)
+    });
+    let declared = all
+        .filter(|one| one.name == container)
+        .flat_map(|one| one.env.iter().flatten());
+    for (one, declared) in spec.env.iter_mut().zip(declared) {
+        let field = declared.value_from.as_ref();
+        let field = field.and_then(|from| from.resource_field_ref.as_ref());
+        if let (ValueFrom::Resource { value, .. }, Some(field)) = (&mut one.from, field)
+            && value.found().is_none()
+        {
+            *value = match &allocatable {
+                Ok(amounts) => of_node(field, amounts.as_ref()),
+                Err(why) => Lookup::Unreadable(why.clone()),
+            };
+        }
+    }
+}
+
+/// `MergeContainerResourceLimits`: a limit that is not set is what the node has to give.
+fn of_node(
+    field: &ResourceFieldSelector,
+    allocatable: Option<&BTreeMap<String, Quantity>>,
+) -> Lookup<String> {
+    let amount = field
+        .resource
+        .strip_prefix("limits.")
+        .and_then(|name| allocatable?.get(name));
+    amount.map_or_else(
+        || Lookup::Unreadable("the node does not tell what it has to give".to_owned()),
+        |amount| amount_of(field, amount),
+    )
+}
+
+/// The value of a `resourceFieldRef` as far as the pod's spec tells it.
+fn resource_value(field: &ResourceFieldSelector, pod: &Pod, own: &Container) -> Lookup<String> {
+    let other = field
+        .container_name
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let mut all = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let container = match other {
+        Some(name) => all.find(|one| one.name == name),
+        None => Some(own),
+    };
+    let resources = container.and_then(|container| container.resources.as_ref());
+    let amount = |set: Option<&BTreeMap<String, Quantity>>, name: &str| set?.get(name).cloned();
+    let limits = resources.and_then(|resources| resources.limits.as_ref());
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    match field.resource.split_once('.') {
+        Some(("limits", name)) => match amount(limits, name) {
+            Some(amount) => amount_of(field, &amount),
+            None => {
+                Lookup::Unreadable("no limit is set, so it is what the node had to give".to_owned())
+            }
+        },
+        Some(("requests", name)) => amount_of(
+            field,
+            &amount(requests, name).unwrap_or(Quantity("0".into())),
+        ),
+        _ => Lookup::Unreadable(format!("unknown resource {}", field.resource)),
+    }
+}
+
+fn amount_of(field: &ResourceFieldSelector, amount: &Quantity) -> Lookup<String> {
+    let divisor = field.divisor.as_ref().map_or("", |divisor| &divisor.0);
+    divided(&field.resource, &amount.0, divisor).map_or_else(
+        || Lookup::Unreadable(format!("{} is no quantity", amount.0)),
+        Lookup::Found,
+    )
 }
 
 /// The volumes of a container, with their plugins as the kubelet names them.
@@ -270,7 +368,7 @@ fn env_from(from: &EnvFromSource) -> Option<EnvFrom> {
     })
 }
 
-fn env(variable: &ApiEnvVar, pod: &Pod) -> EnvVar {
+fn env(variable: &ApiEnvVar, pod: &Pod, container: &Container) -> EnvVar {
     let literal = || ValueFrom::Literal(variable.value.clone().unwrap_or_default());
     let has_value = variable
         .value
@@ -279,13 +377,13 @@ fn env(variable: &ApiEnvVar, pod: &Pod) -> EnvVar {
     EnvVar {
         name: variable.name.clone(),
         from: match &variable.value_from {
-            Some(from) if !has_value => value_from(from, pod).unwrap_or_else(literal),
+            Some(from) if !has_value => value_from(from, pod, container).unwrap_or_else(literal),
             _ => literal(),
         },
     }
 }
 
-fn value_from(from: &EnvVarSource, pod: &Pod) -> Option<ValueFrom> {
+fn value_from(from: &EnvVarSource, pod: &Pod, container: &Container) -> Option<ValueFrom> {
     if let Some(field) = &from.field_ref {
         return Some(ValueFrom::Field {
             path: field.field_path.clone(),
@@ -295,9 +393,7 @@ fn value_from(from: &EnvVarSource, pod: &Pod) -> Option<ValueFrom> {
     if let Some(field) = &from.resource_field_ref {
         return Some(ValueFrom::Resource {
             resource: field.resource.clone(),
-            value: Lookup::Unreadable(
-                "the kubelet computes it from the limits and the node".to_owned(),
-            ),
+            value: resource_value(field, pod, container),
         });
     }
     let (kind, name, key, optional) = match (&from.config_map_key_ref, &from.secret_key_ref) {
@@ -432,9 +528,12 @@ mod tests {
                         {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                         {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
                         {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+                        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+                        {"name": "WANTED", "valueFrom": {"resourceFieldRef": {"resource": "requests.memory", "divisor": "0"}}},
                         {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
                         {"name": "ROLE", "value": "arn"},
                     ],
+                    "resources": {"limits": {"cpu": "250m"}},
                 }],
             },
             "status": {"containerStatuses": [{
@@ -480,6 +579,13 @@ mod tests {
                 ..
             }
         ));
+        for (name, wanted) in [("CPU", "250"), ("WANTED", "0")] {
+            assert!(
+                matches!(from(name), ValueFrom::Resource { value: Lookup::Found(value), .. } if value == wanted),
+                "{name}: {:?}",
+                from(name)
+            );
+        }
         assert!(
             matches!(from("KEY"), ValueFrom::Key { object, .. } if object.kind == ObjectKind::Secret)
         );
@@ -491,6 +597,18 @@ mod tests {
         assert_eq!(references(&spec).len(), 2);
         assert_eq!(started_at(&pod(), "main"), Some(1_767_225_601_000));
         assert!(container_spec(&pod(), "other").is_none());
+    }
+
+    #[test]
+    fn a_limit_that_is_not_set_is_what_the_node_has_to_give() {
+        let field: ResourceFieldSelector =
+            serde_json::from_value(json!({"resource": "limits.memory", "divisor": "1Mi"})).unwrap();
+        let node = [("memory".to_owned(), Quantity("2Gi".to_owned()))].into();
+        assert_eq!(
+            of_node(&field, Some(&node)),
+            Lookup::Found("2048".to_owned())
+        );
+        assert!(of_node(&field, None).unreadable().is_some());
     }
 
     #[test]

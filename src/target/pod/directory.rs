@@ -489,7 +489,7 @@ mod tests {
             "lastTimestamp": now.to_string(),
         }));
         let wanted = ["10.1.0.9".parse().unwrap()];
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let past = past_pods(&event, &wanted, now.as_second() + 60, hour);
         assert_eq!(
             (past[0].name.as_str(), past[0].ago),

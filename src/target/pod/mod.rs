@@ -17,6 +17,7 @@ pub mod examine;
 mod exec;
 mod images;
 mod inject;
+pub mod objects;
 mod push;
 pub mod replicas;
 mod resolve;

@@ -19,17 +19,21 @@ fill() {
   cp -a "$root/." "$build"
   for deb in "${jdk[@]}"; do dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$build"; done
   home=/usr/lib/jvm/java-17-openjdk-$ARCH
-  cp "$folder/Server.java" "$build/tmp"
+  cp "$folder"/*.java "$build/tmp"
   mkdir "$build/proc"
   mount --bind /proc "$build/proc"
   chroot "$build" "$home/bin/javac" -g -d /tmp/classes /tmp/Server.java
+  chroot "$build" "$home/bin/javac" -g -d /tmp/page /tmp/Page.java
   # the plug-in system-modules writes sets in an order that changes from run to run
   chroot "$build" "$home/bin/jlink" --add-modules java.base,java.instrument,java.management,jdk.attach,jdk.httpserver,jdk.management.agent \
     --disable-plugin system-modules --no-header-files --no-man-pages --compress=2 --output /usr/lib/jvm/linked
   umount "$build/proc"
-  mkdir -p "$root/usr/lib/jvm" "$root/app"
+  mkdir -p "$root/usr/lib/jvm" "$root/app" "$root"/opt/{page,compiled}
   cp -a "$build/usr/lib/jvm/linked/." "$root/usr/lib/jvm"
   cp "$build"/tmp/classes/*.class "$root/app"
+  # a page of an incident: once with its source beside it, once without, as most images have it
+  cp "$build"/tmp/page/*.class "$folder/Page.java" "$root/opt/page"
+  cp "$build"/tmp/page/*.class "$root/opt/compiled"
   rm -rf "$build"
 }
 

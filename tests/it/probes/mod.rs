@@ -1,7 +1,10 @@
-//! `kdbg tcp`, `dig` and `curl` against real servers on loopback and in namespaces, and against hostile ones.
+//! `kdbg tcp`, `dig`, `curl` and `net` against real servers on loopback and in namespaces, and against hostile ones.
 
 mod curl;
 mod dig;
+mod from;
+mod http2;
+mod net;
 mod tcp;
 
 use std::{

@@ -29,7 +29,7 @@ enum Reach<'a> {
     Nothing,
 }
 
-fn reach<'a>(sockets: &'a Sockets, protocol: Protocol, port: u16) -> Reach<'a> {
+fn reach(sockets: &Sockets, protocol: Protocol, port: u16) -> Reach<'_> {
     let at_port = |socket: &&Socket| {
         socket.facts.protocol == protocol && socket.near().is_some_and(|near| near.port() == port)
     };
@@ -252,7 +252,13 @@ fn mismatch(
         .listeners()
         .filter(|socket| Some(socket.facts.protocol) == protocol_of(&port.protocol))
         .filter_map(|socket| Some((socket.near()?, facts.sockets.holders(socket))))
-        .map(|(near, holders)| format!("{near} {holders}").trim_end().to_owned());
+        .map(|(near, holders)| {
+            if holders.is_empty() {
+                near.to_string()
+            } else {
+                format!("{near} by {holders}")
+            }
+        });
     let open: Vec<_> = open.take(12).collect();
     let listens = if open.is_empty() {
         "nothing of this protocol listens in the pod".to_owned()

@@ -46,6 +46,10 @@ pub(super) fn stale_endpoint(facts: &NetFacts<'_>) -> Said {
                 said.findings
                     .extend(stale(facts, names, peer, &sockets, past.as_ref()));
             }
+            Owner::NoObject(pod) => {
+                said.findings
+                    .extend(beside_pods(facts, names, peer, &sockets, &pod));
+            }
             Owner::Unknown(why) => {
                 unknown += 1;
                 reason = why;
@@ -89,7 +93,9 @@ fn stale(
             Confidence::Likely
         };
         (Severity::High, confidence)
-    } else if silence.is_some_and(|silence| silence >= SILENT) {
+    } else if silence.is_some_and(|silence| silence >= SILENT)
+        || (!dialling.is_empty() && past.is_some())
+    {
         (Severity::Medium, Confidence::Likely)
     } else if !dialling.is_empty() {
         // It may be answered the next moment: the lists are a moment older.
@@ -127,6 +133,28 @@ fn stale(
     })
 }
 
+/// The same where it is not known which addresses are pods': only silence makes it worth a word.
+fn beside_pods(
+    facts: &NetFacts<'_>,
+    names: &Names<'_>,
+    peer: SocketAddr,
+    sockets: &[&Socket],
+    pod: &str,
+) -> Option<Finding> {
+    let is_unanswered = sockets.iter().any(|socket| socket.facts.retransmits > 0);
+    let mut finding = stale(facts, names, peer, sockets, None).filter(|_| is_unanswered)?;
+    finding.confidence = Confidence::Possible;
+    finding.facts.push(fact(
+        format!("pod {pod} has an address beside it, and no node says from which range its pods get theirs"),
+        Source::Object(format!("Pod {pod}")),
+    ));
+    finding.refuted_by = format!(
+        "{} is of a machine that is no part of the cluster, and that does not answer",
+        peer.ip()
+    );
+    Some(finding)
+}
+
 fn evidence(
     names: &Names<'_>,
     peer: SocketAddr,
@@ -160,11 +188,11 @@ fn evidence(
     }
     let directory = names.directory();
     let counts = format!(
-        "{} pods, {} Services, {} members of EndpointSlices and {} nodes were listed, and none has {}",
-        directory.pods.rows.len(),
-        directory.services.rows.len(),
-        directory.endpoints.rows.len(),
-        directory.nodes.rows.len(),
+        "{}, {}, {} of EndpointSlices and {} were listed, and none has {}",
+        counted(directory.pods.rows.len(), "pod"),
+        counted(directory.services.rows.len(), "Service"),
+        counted(directory.endpoints.rows.len(), "member"),
+        counted(directory.nodes.rows.len(), "node"),
         peer.ip()
     );
     known.push(fact(counts, Source::Object("the cluster".to_owned())));

@@ -181,6 +181,20 @@ fn an_unlisted_part_of_the_cluster_makes_no_address_stale() {
 }
 
 #[test]
+fn where_no_ranges_are_known_silence_makes_an_address_only_suspect() {
+    let mut case = Case::new();
+    case.directory.nodes.rows[0].ranges.clear();
+    let mut dialled = connection(40000, "10.1.0.99:80", SocketState::SynSent, 0);
+    assert_eq!(ids(&case.judge([dialled.clone()])), [""; 0]);
+    dialled.retransmits = 3;
+    let verdict = case.judge([dialled.clone()]);
+    assert_eq!(verdict.listed[0].confidence, Confidence::Possible);
+    // A machine that is no pod, and answers: a database beside the pods.
+    let kept = connection(40000, "10.1.0.99:80", SocketState::Established, 60_000);
+    assert_eq!(ids(&case.judge([kept])), [""; 0]);
+}
+
+#[test]
 fn a_connection_is_stale_when_nothing_comes_and_not_when_something_does() {
     let case = Case::new();
     let kept = |silence, retransmits| {

@@ -4,8 +4,12 @@ import http.client
 import json
 import logging
 import os
-import signal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sys
+
+from flask import Flask, render_template
+
+app = Flask(__name__)
+logging.basicConfig(level=logging.DEBUG)
 
 reviewsHostname = "reviews" if (os.environ.get("REVIEWS_HOSTNAME") is None) else os.environ.get("REVIEWS_HOSTNAME")
 detailsPort = "9080" if (os.environ.get("DETAILS_PORT") is None) else os.environ.get("DETAILS_PORT")
@@ -13,8 +17,6 @@ reviewsPort = "9080" if (os.environ.get("REVIEWS_PORT") is None) else os.environ
 
 DETAILS = {"name": "http://details:{0}".format(detailsPort), "endpoint": "details"}
 REVIEWS = {"name": "http://{0}:{1}".format(reviewsHostname, reviewsPort), "endpoint": "reviews"}
-
-logging.basicConfig(level=logging.DEBUG)
 
 
 def fetch(service, book):
@@ -29,26 +31,23 @@ def fetch(service, book):
         return None
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path.startswith("/productpage"):
-            reviews = fetch(REVIEWS, 0) or "Sorry, product reviews are currently unavailable for this book."
-            details = fetch(DETAILS, 0) or "Sorry, product details are currently unavailable for this book."
-            body = page(reviews, details)
-        else:
-            body = b"ok\n"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(body)
+@app.route("/")
+def index():
+    return render_template("index.html")
 
 
-def page(reviews, details):
-    folder = os.path.dirname(os.path.abspath(__file__))
-    with open(os.path.join(folder, "templates", "productpage.html"), encoding="utf-8") as template:
-        return template.read().format(reviews=reviews, details=details).encode()
+@app.route("/health")
+def health():
+    return "ok\n"
+
+
+@app.route("/productpage")
+def productpage():
+    reviews = fetch(REVIEWS, 0) or "Sorry, product reviews are currently unavailable for this book."
+    details = fetch(DETAILS, 0) or "Sorry, product details are currently unavailable for this book."
+    return render_template("productpage.html", reviews=reviews, details=details)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    ThreadingHTTPServer(("", 9080), Handler).serve_forever()
+    # The reloader of the debug mode is a parent that watches the files, and a child that serves.
+    app.run(host="0.0.0.0", port=int(sys.argv[1]), debug=True, threaded=True)
