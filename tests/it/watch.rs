@@ -105,20 +105,21 @@ fn a_process_that_ends_ends_it() {
 #[test]
 fn the_screen_is_left_however_it_ends() {
     let target = Running::start(&mut idle());
+    // A terminal of its own, for the one of a program that runs may be raw already.
+    let before = Screen::start(Command::new("true"), 30, 100).settings();
     let start = || {
         let screen = Screen::start(
             command(["watch", &target.target(), "--interval", "100ms"]),
             30,
             100,
         );
-        let before = screen.settings();
         screen.wait_for("q ends");
         assert!(screen.shows("\u{1b}[?1049h") && !screen.shows(LEFT));
         assert_ne!(screen.settings(), before);
-        (screen, before)
+        screen
     };
     for (keys, code) in [("q", 0), ("\u{3}", 130)] {
-        let (mut screen, before) = start();
+        let mut screen = start();
         screen.resize(20, 60);
         screen.type_keys(keys);
         assert_eq!(screen.wait().code(), Some(code));
@@ -130,13 +131,13 @@ fn the_screen_is_left_however_it_ends() {
         (Signal::SIGHUP, 129),
         (Signal::SIGINT, 130),
     ] {
-        let (mut screen, before) = start();
+        let mut screen = start();
         screen.signal(signal);
         assert_eq!(screen.wait().code(), Some(code));
         screen.wait_for(LEFT);
         assert_eq!(screen.settings(), before);
     }
-    let (mut screen, before) = start();
+    let mut screen = start();
     screen.kill_agent();
     assert_eq!(screen.wait().code(), Some(5));
     // What is said about it must not be lost with the screen.

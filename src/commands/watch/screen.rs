@@ -76,15 +76,13 @@ fn paint_cpu(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Look) 
         let rates = look.rates?;
         rates.group_cpu.or(rates.cpu)
     };
-    let values = watched.looks.iter().map(|look| used(look).unwrap_or(0));
+    let values: Vec<u64> = watched
+        .looks
+        .iter()
+        .map(|look| used(look).unwrap_or(0))
+        .collect();
     // A curve that is as high as the limit touches the top.
-    paint_curve(
-        frame,
-        area,
-        title,
-        values.collect(),
-        look.usage.group_cpu.limit,
-    );
+    paint_curve(frame, area, title, &values, look.usage.group_cpu.limit);
 }
 
 fn paint_memory(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Look) {
@@ -95,8 +93,12 @@ fn paint_memory(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Loo
         let memory = look.usage.group_memory;
         memory.working_set.or(memory.used).or(look.usage.resident)
     };
-    let values = watched.looks.iter().map(|look| used(look).unwrap_or(0));
-    paint_curve(frame, curve, title, values.collect(), memory.limit);
+    let values: Vec<u64> = watched
+        .looks
+        .iter()
+        .map(|look| used(look).unwrap_or(0))
+        .collect();
+    paint_curve(frame, curve, title, &values, memory.limit);
     if let (Some(used), Some(limit)) = (used(look), memory.limit) {
         let percent = u16::try_from(quantity::percent(used, limit))
             .unwrap_or(100)
@@ -114,7 +116,7 @@ fn paint_curve(
     frame: &mut Frame<'_>,
     area: Rect,
     title: String,
-    values: Vec<u64>,
+    values: &[u64],
     limit: Option<u64>,
 ) {
     let block = Block::new().borders(Borders::TOP).title(title);
@@ -171,7 +173,7 @@ fn facts<'a>(watched: &'a Watched, look: &'a Look) -> Vec<Line<'a>> {
             rows.push(row("restarts", format!("{}{last}", restarts.count)));
         }
         Lookup::Unreadable(why) => {
-            rows.push(row("restarts", format!("? {}", safe(why.as_bytes()))))
+            rows.push(row("restarts", format!("? {}", safe(why.as_bytes()))));
         }
         Lookup::Missing => {}
     }

@@ -331,14 +331,18 @@ fn descriptors_near(facts: &FileFacts) -> Vec<Finding> {
     let Bound::At(most) = limit.soft else {
         return Vec::new();
     };
-    let is_descriptor = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(_));
-    let count = held.iter().filter(is_descriptor).count() as u64;
-    // More than the limit: it was lowered afterwards, as a sandbox does.
-    if most < SHUT_IN || count > most || count < most.saturating_mul(9).div_ceil(10) {
+    // The limit bounds the numbers. Some above it were inherited or moved there; many, and it was lowered afterwards, as
+    // a sandbox does.
+    let is_below = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(number) if u64::from(number) < most);
+    let is_above = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(number) if u64::from(number) >= most);
+    let count = held.iter().filter(is_below).count() as u64;
+    let above = held.iter().filter(is_above).count() as u64;
+    let is_lowered = above.saturating_mul(10) > most;
+    if most < SHUT_IN || is_lowered || count < most.saturating_mul(9).div_ceil(10) {
         return Vec::new();
     }
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-    for file in held.iter().filter(is_descriptor) {
+    for file in held.iter().filter(is_below) {
         *kinds
             .entry(kind(file).map_or("unknown", Kind::as_str))
             .or_default() += 1;

@@ -134,7 +134,7 @@ fn explains(finding: &Finding) -> bool {
     // A file system to which nobody writes, and a limit that is only near, explain nothing yet.
     let is_shortage = matches!(finding.id, Id::VolumeFull | Id::DescriptorLimitNear)
         && finding.severity == Severity::High;
-    is_shortage || is_cause && is_grave(finding)
+    (is_cause || is_shortage) && is_grave(finding)
 }
 
 /// Whether something is bad and sure enough to be named as a cause.
