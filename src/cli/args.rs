@@ -165,15 +165,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// The same for times that may be shorter than a second: `200ms`, but not none.
+/// The same for times that may be shorter than a second: `200ms`, `0.2`, but not none.
 pub fn short_time(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<u64>().map(Duration::from_secs);
-    let duration = seconds.or_else(|_| {
-        let span: jiff::SignedDuration = text
-            .parse()
-            .map_err(|error: jiff::Error| error.to_string())?;
-        Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
-    })?;
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text.parse::<f64>().ok().filter(|_| is_number);
+    let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let duration = seconds.map_or_else(
+        || {
+            let span: jiff::SignedDuration = text
+                .parse()
+                .map_err(|error: jiff::Error| error.to_string())?;
+            Duration::try_from(span).map_err(|_| "a time cannot be negative".to_owned())
+        },
+        Ok,
+    )?;
     if duration < Duration::from_millis(1) {
         return Err("it must be at least a millisecond".to_owned());
     }

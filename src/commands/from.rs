@@ -136,12 +136,9 @@ fn print(
     let width = printer.width();
     let mut columns = vec![("PHASE", Align::Left)];
     columns.extend(names.iter().map(|name| (name.as_str(), Align::Left)));
-    let rows = phases::table(courses).into_iter().map(|(phase, cells)| {
-        let cells = cells
-            .into_iter()
-            .map(|cell| safe(cell.as_deref().unwrap_or("-").as_bytes()));
-        std::iter::once(phase).chain(cells).collect()
-    });
+    let rows = phases::table(courses)
+        .into_iter()
+        .map(|(phase, cells)| std::iter::once(phase).chain(shown(cells)).collect());
     let text = table::render(&columns, rows, width);
     let out = printer.data();
     write!(out, "{text}").map_err(CommandError::output)?;
@@ -166,6 +163,23 @@ fn print(
         writeln!(out, "{line}").map_err(CommandError::output)?;
     }
     Ok(())
+}
+
+/// The cells of a row; a long one that is the same everywhere stands there once.
+fn shown(cells: Vec<Option<String>>) -> Vec<String> {
+    const LONG: usize = 40;
+    let mut shown: Vec<_> = cells
+        .into_iter()
+        .map(|cell| safe(cell.as_deref().unwrap_or("-").as_bytes()))
+        .collect();
+    if let Some((first, others)) = shown.split_first_mut()
+        && first.len() > LONG
+    {
+        for other in others.iter_mut().filter(|other| *other == first) {
+            "the same".clone_into(other);
+        }
+    }
+    shown
 }
 
 #[derive(Serialize)]
@@ -207,6 +221,14 @@ fn row<'a>(names: &'a [String], difference: &'a Difference) -> DifferenceRow<'a>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_cell_stands_once() {
+        let long = "x".repeat(50);
+        let cells = |texts: [&str; 2]| shown(texts.map(|text| Some(text.to_owned())).to_vec());
+        assert_eq!(cells([&long, &long]), [long.clone(), "the same".to_owned()]);
+        assert_eq!(cells(["short", "short"]), ["short", "short"]);
+    }
 
     #[test]
     fn what_kdbg_will_not_ask_from_is_refused_with_what_to_do_instead() {

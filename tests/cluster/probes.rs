@@ -44,7 +44,8 @@ async fn slice(test: &Test, service: &str, address: &str, node: &str) -> Result<
     let slice = json!({
         "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4",
-        "ports": [{"port": 8080, "protocol": "TCP"}],
+        // By the name of the Service's port, or the proxy does not see it.
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": [{"addresses": [address], "conditions": {"ready": true}, "nodeName": node}],
     });
     test.create_object::<EndpointSlice>(slice).await.map(drop)
@@ -183,20 +184,12 @@ async fn two_pods_part_in_the_phase_that_is_at_fault() {
         })?;
         settles(
             test,
-            &["dig", "app", "reviews", "--from", "reviews"],
+            &["dig", "app", "reviews", "--from", "shy"],
             0,
             "no phase differs",
         )
         .await?;
-        let words = [
-            "tcp",
-            "app",
-            "reviews:9080",
-            "--from",
-            "reviews",
-            "-o",
-            "json",
-        ];
+        let words = ["tcp", "app", "reviews:9080", "--from", "shy", "-o", "json"];
         let ran = settles(test, &words, 0, "\"places\"").await?.json()?;
         let rung = &ran["probes"][0]["subject"]["pod"]["agent"]["rung"];
         // Restricted, as the user of the target: no more is needed.

@@ -6,7 +6,7 @@ use bstr::BString;
 use nix::poll::PollFlags;
 
 use super::{
-    HEAD_LIMIT, HEAD_TIME, PART,
+    HEAD_LIMIT, HEAD_TIME, INTERIM_LIMIT, PART,
     body::{self, Decoder},
     http2,
     wire::Wire,
@@ -34,6 +34,7 @@ pub(super) struct Conversation<'a> {
     sent_at: u64,
     body: u64,
     phase: Phase,
+    interim: u32,
 }
 
 /// What reading comes to.
@@ -55,6 +56,7 @@ impl<'a> Conversation<'a> {
             sent_at: 0,
             body: 0,
             phase: Phase::Send,
+            interim: 0,
         }
     }
 
@@ -129,6 +131,11 @@ impl<'a> Conversation<'a> {
     /// Reads what comes next.
     fn read(&mut self, steps: &mut Steps<'_>, deadline: Deadline) -> Result<Come, Stop> {
         loop {
+            // Also where there is always something to read.
+            if deadline.has_passed() {
+                let (after, phase) = (deadline.after, self.phase);
+                return Ok(Come::Over(Ending::TimedOut { after, phase }));
+            }
             match self.wire.read(&mut self.buffer) {
                 Ok(0) => return Ok(Come::Over(Ending::Closed)),
                 Ok(count) => {
@@ -154,10 +161,6 @@ impl<'a> Conversation<'a> {
                         return Ok(Come::Over(Ending::Failed { errno }));
                     }
                 },
-            }
-            if deadline.has_passed() {
-                let (after, phase) = (deadline.after, self.phase);
-                return Ok(Come::Over(Ending::TimedOut { after, phase }));
             }
         }
     }
@@ -240,6 +243,11 @@ impl<'a> Conversation<'a> {
             if !interim {
                 return Ok(Ok(Some(Decoder::new(framing))));
             }
+            self.interim += 1;
+            if self.interim > INTERIM_LIMIT {
+                let why = format!("more than {INTERIM_LIMIT} heads before the final one");
+                return Ok(Err(why));
+            }
         }
     }
 
@@ -247,13 +255,16 @@ impl<'a> Conversation<'a> {
     fn body(&mut self, steps: &mut Steps<'_>, decoder: &mut Decoder) -> Result<Ending, Stop> {
         let mut bytes = std::mem::take(&mut self.pending);
         loop {
-            let mut count = 0;
-            let taken = decoder.take(&bytes, |part| {
-                count += part.len() as u64;
-                part.chunks(PART)
-                    .try_for_each(|part| steps.tell(ProbeRecord::Body(part.into())))
+            // Put together: a server may send chunks of one byte.
+            let mut part = Vec::with_capacity(bytes.len());
+            let taken = decoder.take(&bytes, |some| {
+                part.extend_from_slice(some);
+                Ok::<_, Stop>(())
             })?;
-            self.body += count;
+            self.body += part.len() as u64;
+            for part in part.chunks(PART) {
+                steps.tell(ProbeRecord::Body(part.into()))?;
+            }
             if let Err(why) = taken {
                 return Ok(Ending::Garbled(why));
             }

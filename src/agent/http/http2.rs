@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, response::P
 use nix::poll::PollFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{HEAD_LIMIT, HEAD_TIME, wire::Wire};
+use super::{HEAD_LIMIT, HEAD_TIME, INTERIM_LIMIT, wire::Wire};
 use crate::{
     agent::{
         Stop,
@@ -59,6 +59,7 @@ pub(super) struct Conversation<'a> {
     sent_at: Option<u64>,
     body: u64,
     phase: Phase,
+    interim: u32,
 }
 
 /// Both sides of a new connection.
@@ -107,6 +108,7 @@ impl<'a> Conversation<'a> {
             sent_at: None,
             body: 0,
             phase: Phase::Send,
+            interim: 0,
         }
     }
 
@@ -317,7 +319,13 @@ impl<'a> Conversation<'a> {
         if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(context) {
             let (parts, ()) = interim.into_parts();
             self.tell_head(steps, &parts, HttpBody::None, true)?;
-            return Ok(Turn::Moved);
+            self.interim += 1;
+            return Ok(if self.interim > INTERIM_LIMIT {
+                let why = format!("more than {INTERIM_LIMIT} heads before the final one");
+                Turn::Over(Ending::Garbled(why))
+            } else {
+                Turn::Moved
+            });
         }
         match Pin::new(response).poll(context) {
             Poll::Pending => Ok(Turn::Wait),

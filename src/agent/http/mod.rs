@@ -20,6 +20,8 @@ use crate::protocol::message::{
 
 /// The longest head of a response: what common servers and proxies accept is far below.
 const HEAD_LIMIT: usize = 128 * 1024;
+/// As many heads may come before the final one (1xx).
+const INTERIM_LIMIT: u32 = 100;
 /// A head that is not whole by then never will be, however steadily its bytes trickle.
 const HEAD_TIME: Duration = Duration::from_mins(1);
 /// So much of a body is passed on at once.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::{
     cli::args::{TargetArgs, short_time},
@@ -24,12 +24,8 @@ pub struct CurlArgs {
     /// A field of the head, `Name: value`; `Name:` leaves one out that kdbg would send, `Name;` sends it empty
     #[arg(short = 'H', long, value_name = "FIELD")]
     pub(super) header: Vec<String>,
-    /// Send this in a POST; `@FILE` without line ends, `@-` from standard input
-    #[arg(short, long, value_name = "DATA")]
-    pub(super) data: Vec<String>,
-    /// The same, byte for byte
-    #[arg(long, value_name = "DATA")]
-    pub(super) data_binary: Vec<String>,
+    #[command(flatten)]
+    pub(super) data: DataArgs,
     /// Write the body to this file, which is there only once the body is whole
     #[arg(short, long, value_name = "FILE", conflicts_with = "from")]
     pub(super) output: Option<PathBuf>,
@@ -95,6 +91,65 @@ pub struct CurlArgs {
     /// Print what was found as JSON instead of the body
     #[arg(long, conflicts_with_all = ["include", "write_out"])]
     pub(super) json: bool,
+}
+
+/// What is to be sent, in the order in which it was typed: clap's derive keeps that of one flag only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct DataArgs {
+    pub(super) parts: Vec<Data>,
+}
+
+/// A part of what is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Data {
+    /// Itself, or where it is: `@FILE`.
+    pub(super) text: String,
+    /// Byte for byte.
+    pub(super) is_binary: bool,
+}
+
+impl Args for DataArgs {
+    fn augment_args(command: Command) -> Command {
+        let flag = |name: &'static str| {
+            let arg = Arg::new(name).value_name("DATA");
+            arg.action(ArgAction::Append)
+        };
+        command
+            .arg(
+                flag("data").short('d').long("data").help(
+                    "Send this in a POST; `@FILE` without line ends, `@-` from standard input",
+                ),
+            )
+            .arg(
+                flag("data_binary")
+                    .long("data-binary")
+                    .help("The same, byte for byte"),
+            )
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DataArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut parts = Vec::new();
+        for (name, is_binary) in [("data", false), ("data_binary", true)] {
+            let texts = matches.get_many::<String>(name).into_iter().flatten();
+            let places = matches.indices_of(name).into_iter().flatten();
+            let given = texts.cloned().map(|text| Data { text, is_binary });
+            parts.extend(places.zip(given));
+        }
+        parts.sort_by_key(|(place, _)| *place);
+        let parts = parts.into_iter().map(|(_, part)| part).collect();
+        Ok(Self { parts })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Addresses that were given for a host.

@@ -180,6 +180,7 @@ fn show_health(
     };
     writeln!(printer.data(), "{}", safe(health.to_string().as_bytes()))
         .map_err(CommandError::output)?;
+    printer.finish()?;
     Ok(ExitStatus::of_comparison(health != Health::Serving, true))
 }
 

@@ -5,7 +5,10 @@ use std::io::Read as _;
 use bstr::BString;
 use url::Url;
 
-use super::{args::CurlArgs, url as place};
+use super::{
+    args::{CurlArgs, Data},
+    url as place,
+};
 use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
@@ -212,12 +215,7 @@ fn field(text: &str) -> Result<(String, Option<String>), CommandError> {
 
 fn body(args: &CurlArgs) -> Result<Option<Vec<u8>>, CommandError> {
     let mut parts = Vec::new();
-    for (text, is_binary) in args
-        .data
-        .iter()
-        .map(|text| (text, false))
-        .chain(args.data_binary.iter().map(|text| (text, true)))
-    {
+    for Data { text, is_binary } in &args.data.parts {
         let mut bytes = match text.strip_prefix('@') {
             None => text.clone().into_bytes(),
             Some("-") => read(&mut std::io::stdin(), "standard input")?,

@@ -186,6 +186,8 @@ async fn alone(
         by_servers(told, is_json, printer)?;
     }
     if !is_json {
+        // What was found stands above what it means.
+        printer.finish()?;
         for remark in &remarks {
             let text = safe(remark.text.as_bytes());
             if remark.is_wrong {
@@ -310,6 +312,9 @@ fn course(told: &Told) -> Vec<Step> {
     }
     if !asked.is_empty() {
         steps.push(Step::new("asked", asked.join(" "), None));
+    } else if !told.hosts.is_empty() {
+        let shown = "nobody: the hosts file has it".to_owned();
+        steps.push(Step::new("asked", shown, None));
     }
     let servers = told.setup.as_ref().map_or(&[][..], |setup| &setup.servers);
     let is_by_server = told.resolutions.len() > 1;

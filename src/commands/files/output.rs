@@ -11,6 +11,7 @@ use crate::{
             Bound, FileFacts, Fill, Kind, Limit, Store, flag_names, is_log, kind, letter, path,
         },
         findings::Verdict,
+        noise::mounts::MountKind,
     },
     protocol::message::{HeldBy, HeldFile, HeldStat, Reading},
     render::{
@@ -148,7 +149,7 @@ fn store_table(stores: &[Store], width: Option<usize>) -> String {
         let read_only = store.space.known().is_some_and(|space| space.read_only);
         let is = format!(
             "{}{}",
-            safe(store.mount.to_string().as_bytes()),
+            what(store),
             if read_only { ", read-only" } else { "" }
         );
         vec![
@@ -164,6 +165,17 @@ fn store_table(stores: &[Store], width: Option<usize>) -> String {
         ]
     });
     table::render(&columns, rows, width)
+}
+
+/// What is mounted: the volume of the pod, else the type and the source.
+fn what(store: &Store) -> String {
+    match &store.mount.kind {
+        MountKind::Volume { plugin, name } => format!("{} {}", safe(plugin), safe(name)),
+        MountKind::Other {
+            file_system,
+            source,
+        } => format!("{} {}", safe(file_system), safe(source)),
+    }
 }
 
 fn count(held: &[HeldFile]) -> u64 {
@@ -366,7 +378,7 @@ impl<'a> FileRow<'a> {
                 Some(time.to_string())
             }),
             flags: file.opened.map(|opened| flag_names(opened.flags)),
-            flags_octal: file.opened.map(|opened| format!("{:07o}", opened.flags)),
+            flags_octal: file.opened.map(|opened| format!("0{:o}", opened.flags)),
             offset: file.opened.map(|opened| opened.position),
             silent_seconds: log(file).map(|(_, stat)| silent(facts, stat)),
             unavailable: unavailable(&file.name).or_else(|| unavailable(&file.stat)),
@@ -391,7 +403,7 @@ impl<'a> StoreRow<'a> {
         };
         Self {
             mounted_on: JsonBytes(&store.mount.point),
-            is: store.mount.to_string(),
+            is: what(store),
             file_system: JsonBytes(&store.file_system),
             device: JsonBytes(&store.device),
             read_only: store.space.known().map(|space| space.read_only),

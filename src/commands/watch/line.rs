@@ -39,6 +39,9 @@ pub(super) fn text(
 fn parts(look: &Look, watched: &Watched) -> Vec<String> {
     let usage = &look.usage;
     let mut parts = vec![format!("cpu {}", cpu(look))];
+    if let Some(group) = group_cpu(look) {
+        parts.push(format!("group {group}"));
+    }
     if let Some(throttled) = throttled(look) {
         parts.push(format!("throttled {throttled}"));
     }
@@ -64,17 +67,21 @@ fn parts(look: &Look, watched: &Watched) -> Vec<String> {
     parts
 }
 
-/// Processor time of the group, or of the process where the group does not say, against what it may use.
+/// Processor time of the process.
 pub(super) fn cpu(look: &Look) -> String {
-    let rates = look.rates.unwrap_or_default();
-    let used = match (rates.group_cpu, rates.cpu) {
-        (Some(used), _) | (None, Some(used)) => share(used),
-        (None, None) => "-".to_owned(),
-    };
-    match look.usage.group_cpu.limit {
+    let used = look.rates.and_then(|rates| rates.cpu);
+    used.map_or_else(|| "-".to_owned(), share)
+}
+
+/// Processor time of its group against what that may use; `None` where the kernel does not count it.
+pub(super) fn group_cpu(look: &Look) -> Option<String> {
+    look.usage.group_cpu.used?;
+    let used = look.rates.and_then(|rates| rates.group_cpu);
+    let used = used.map_or_else(|| "-".to_owned(), share);
+    Some(match look.usage.group_cpu.limit {
         Some(limit) => format!("{used} of {}", share(limit)),
         None => used,
-    }
+    })
 }
 
 /// How much of the time in which the group wanted to run it was stopped; `None` where nothing can stop it.

@@ -77,10 +77,12 @@ pub fn rates(before: &Usage, after: &Usage) -> Option<Rates> {
     let over = after.at.checked_sub(before.at).filter(|over| *over > 0)?;
     let grown = |before: Option<u64>, after: Option<u64>| after?.checked_sub(before?);
     let share = |before, after| thousandths(grown(before, after)?, over);
+    // The counters are read a little later than the clock.
+    let waited = |before, after| share(before, after).map(|share| share.min(1000));
     let pressures = |before: Pressures, after: Pressures| Pressures {
-        cpu: share(before.cpu, after.cpu),
-        memory: share(before.memory, after.memory),
-        io: share(before.io, after.io),
+        cpu: waited(before.cpu, after.cpu),
+        memory: waited(before.memory, after.memory),
+        io: waited(before.io, after.io),
     };
     let (cpu, cpu_before) = (after.group_cpu, before.group_cpu);
     let throttled = grown(cpu_before.periods, cpu.periods)

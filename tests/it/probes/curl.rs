@@ -307,6 +307,140 @@ fn hostile_servers_end_with_a_reason() {
 }
 
 #[test]
+fn flags_do_what_they_do_in_curl() {
+    if !has("curl") {
+        return;
+    }
+    let (target, echo) = (target(), echo());
+    let name = target.target();
+    let port = echo.port();
+    let moved = server(move |mut stream| {
+        let head = read_head(&mut stream);
+        let answer = if head.contains(" /b") {
+            "HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nContent-Length: 4\r\n\r\nhere".to_owned()
+        } else {
+            "HTTP/1.1 301 Go\r\nLocation: /b?c\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nthere"
+                .to_owned()
+        };
+        stream.write_all(answer.as_bytes()).ok();
+    });
+    let at = |path: &str| url(moved, path);
+    let resolve = format!("other.test:{port}:127.0.0.1");
+    let resolved = format!("http://other.test:{port}/x");
+    let connect_to = format!("else.test:80:127.0.0.1:{port}");
+    let whatever = format!("::127.0.0.1:{port}");
+    for words in [
+        &["-i", &at("/")][..],
+        &["-I", &at("/")],
+        &[
+            "-L",
+            &at("/"),
+            "-w",
+            "\n%{http_code} %{num_redirects} %{url_effective} %{content_type} %{method}",
+        ],
+        &[
+            &at("/"),
+            "-w",
+            "%{redirect_url} %{size_download} %{num_headers} %{http_version} %{scheme} %header{X-a}%{remote_ip}:%{remote_port} %%\\t",
+        ],
+        &[
+            "-d",
+            "abc",
+            &url(echo, "/"),
+            "-w",
+            " %{size_upload} %{ssl_verify_result} %{response_code}",
+        ],
+        &["--resolve", &resolve, &resolved],
+        &["--connect-to", &connect_to, "http://else.test/x"],
+        &["--connect-to", &whatever, "http://nowhere.test:81/x"],
+        &["-f", &at("/b"), "-m", "5.5"],
+        &["-L", "-d", "a=b", &at("/")],
+        &[
+            "-X",
+            "PUT",
+            "--data-binary",
+            "a",
+            "-d",
+            "b",
+            &url(echo, "/"),
+        ],
+    ] {
+        let ours = kdbg(
+            ["-q", "curl", &name]
+                .into_iter()
+                .chain(words.iter().copied()),
+        );
+        let theirs = curl(words);
+        assert_eq!(
+            text(&ours),
+            String::from_utf8_lossy(&theirs),
+            "{words:?}: {}",
+            said(&ours)
+        );
+        assert_code(&ours, 0);
+    }
+    // The body from standard input, and from a file.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    for flag in ["-d", "--data-binary"] {
+        let from_file = format!("@{}", file.display());
+        let theirs = curl(&[flag, &from_file, &url(echo, "/")]);
+        for source in [from_file.as_str(), "@-"] {
+            let words = ["-q", "curl", &name, flag, source, &url(echo, "/")];
+            let output = command(words)
+                .stdin(std::fs::File::open(&file).unwrap())
+                .output()
+                .unwrap();
+            assert_eq!(
+                text(&output),
+                String::from_utf8_lossy(&theirs),
+                "{flag} {source}"
+            );
+        }
+    }
+    // What takes too long ends, here with 3 where curl has 28.
+    let slow = kdbg(["curl", &name, &url(server(silence), "/"), "-m", "0.3"]);
+    assert_code(&slow, 3);
+}
+
+#[test]
+fn endless_heads_and_small_chunks_leave_the_agent_small() {
+    let target = target();
+    let ways: [(&str, fn(&mut std::net::TcpStream)); 3] = [
+        ("a field without an end", |stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").ok();
+            while stream.write_all(&[b'x'; 4096]).is_ok() {}
+        }),
+        ("heads before the final one", |stream| {
+            while stream.write_all(b"HTTP/1.1 102 Wait\r\n\r\n").is_ok() {}
+        }),
+        ("chunks of one byte", |stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .ok();
+            while stream.write_all(&b"1\r\nx\r\n".repeat(1000)).is_ok() {}
+        }),
+    ];
+    for (what, way) in ways {
+        let address = server(move |mut stream| {
+            read_head(&mut stream);
+            way(&mut stream);
+        });
+        let mut child = command(["curl", &target.target(), &url(address, "/"), "-m", "1s"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let peak = super::http2::agent_peak_if_running(child.id());
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(3 | 5)), "{what}: {code:?}");
+        assert!(peak < 32 * 1024, "{what}: {peak} KiB");
+    }
+}
+
+#[test]
 fn a_long_body_flows_and_the_agent_stays_small() {
     let target = target();
     let address = server(|mut stream| {

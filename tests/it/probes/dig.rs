@@ -17,7 +17,7 @@ use hickory_proto::{
 };
 
 use super::{has, report, target, text};
-use crate::support::running::{Running, assert_code, is_root, kdbg};
+use crate::support::running::{Running, assert_code, is_root, kdbg, said};
 
 /// A name server for `.test`, over UDP and TCP on the same port; `bend` may change what goes over UDP.
 struct NameServer {
@@ -26,9 +26,14 @@ struct NameServer {
 
 impl NameServer {
     fn start(ip: &str, port: u16, bend: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        let udp = UdpSocket::bind((ip, port)).unwrap();
+        // A port that is free for datagrams may be in use for connections.
+        let both = std::iter::repeat_with(|| {
+            let udp = UdpSocket::bind((ip, port)).unwrap();
+            let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+            Some((udp, tcp))
+        });
+        let (udp, tcp) = both.take(20).flatten().next().unwrap();
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, from)) = udp.recv_from(&mut buffer) {
@@ -336,6 +341,167 @@ fn the_names_asked_are_those_that_glibc_asks() {
         let ours = asked(&report("dig", &target, &[name], &["-o", "json"]));
         assert_eq!(ours, theirs, "{name}");
     }
+}
+
+#[test]
+fn where_glibc_and_musl_part_is_told() {
+    let server = NameServer::start("127.77.0.3", 53, |answer| vec![answer]);
+    let resolv_conf = format!("search test\nnameserver {}\n", server.address.ip());
+    let Some((target, _folder)) = with_files(&resolv_conf, "") else {
+        return;
+    };
+    let name = target.target();
+    // A dot is enough to be asked for as it is; only glibc goes on to `web.a.test`.
+    let output = kdbg(["dig", &name, "web.a", "--libc", "both"]);
+    assert_code(&output, 1);
+    let shown = text(&output);
+    assert!(shown.contains("they part in `asked`"), "{shown}");
+    assert!(shown.contains("rules of musl: web.a.\n"), "{shown}");
+    let output = kdbg(["dig", &name, "web.a"]);
+    assert_code(&output, 0);
+    assert!(
+        said(&output).contains("musl would not find it"),
+        "{}",
+        said(&output)
+    );
+    let output = kdbg(["dig", &name, "web.a.test.", "--libc", "both"]);
+    assert_code(&output, 0);
+    assert!(
+        text(&output).contains("no phase differs"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn with_rotate_each_server_is_asked_and_one_that_disagrees_is_named() {
+    let good = NameServer::start("127.77.0.4", 53, |answer| vec![answer]);
+    let bad = NameServer::start("127.77.0.5", 53, |mut answer| {
+        // NXDOMAIN, whatever it knows.
+        answer[3] = (answer[3] & 0xf0) | 3;
+        answer[6..8].copy_from_slice(&[0, 0]);
+        answer.truncate(12 + 15);
+        vec![answer]
+    });
+    let conf = |servers: [&NameServer; 2], options: &str| {
+        let [first, second] = servers.map(|server| server.address.ip());
+        format!("nameserver {first}\nnameserver {second}\n{options}\n")
+    };
+    let Some((target, _folder)) = with_files(&conf([&good, &bad], "options rotate"), "") else {
+        return;
+    };
+    let output = kdbg(["dig", &target.target(), "web.test."]);
+    assert!(
+        said(&output).contains("the servers do not agree"),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        text(&output).contains("127.77.0.5:53  EAI_NONAME"),
+        "{}",
+        text(&output)
+    );
+    let Some((target, _folder)) = with_files(&conf([&good, &good], "options rotate"), "") else {
+        return;
+    };
+    let output = kdbg(["dig", &target.target(), "web.test."]);
+    assert!(!said(&output).contains("do not agree"), "{}", said(&output));
+    let Some((target, _folder)) = with_files(&conf([&good, &bad], ""), "") else {
+        return;
+    };
+    // Without the option the first one decides.
+    let output = kdbg(["dig", &target.target(), "web.test."]);
+    assert_code(&output, 0);
+    assert!(!text(&output).contains("127.77.0.5"), "{}", text(&output));
+}
+
+/// A name server over TCP alone: what it says to a question.
+fn over_tcp(say: impl Fn(&mut std::net::TcpStream, Vec<u8>) + Send + Sync + 'static) -> SocketAddr {
+    super::server(move |mut stream| {
+        let mut length = [0; 2];
+        if stream.read_exact(&mut length).is_err() {
+            return;
+        }
+        let mut question = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut question).unwrap();
+        question[2] |= 0x80;
+        say(&mut stream, question);
+    })
+}
+
+#[test]
+fn huge_slow_and_cut_answers_over_tcp_end_in_time() {
+    let target = target();
+    let name = target.target();
+    let ask = |server: SocketAddr| {
+        let server = format!("@{server}");
+        let words = [
+            "dig",
+            &name,
+            "web.test.",
+            "A",
+            "--tcp",
+            "--wait",
+            "500ms",
+            &server,
+        ];
+        let output = kdbg(words);
+        (output.status.code(), text(&output))
+    };
+    // As many records as there is room for, every name of them a pointer to a pointer to a long one.
+    let (code, shown) = ask(over_tcp(|stream, mut bytes| {
+        let start = u16::try_from(bytes.len()).unwrap();
+        let long = [[63; 64].as_slice(), &[63; 64], &[63; 64], &[0]].concat();
+        let record = |name: &[u8]| [name, &[0, 16, 0, 1, 0, 0, 0, 9, 0, 2, 1, b'x']].concat();
+        bytes.extend(record(&long));
+        let pointer = (0xc000 | start).to_be_bytes();
+        let mut count = 1_u16;
+        while bytes.len() + 14 < 65_535 {
+            bytes.extend(record(&pointer));
+            count += 1;
+        }
+        bytes[6..8].copy_from_slice(&count.to_be_bytes());
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length[..], &bytes].concat()).ok();
+    }));
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("records"), "{shown}");
+    let (code, shown) = ask(over_tcp(|stream, bytes| {
+        stream.write_all(&[0xff, 0xff]).ok();
+        for byte in bytes.iter().cycle() {
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }));
+    assert_eq!(code, Some(4), "{shown}");
+    let (code, shown) = ask(over_tcp(|stream, bytes| {
+        stream.write_all(&[&[0xff, 0xff], &bytes[..]].concat()).ok();
+    }));
+    assert_eq!(code, Some(4), "{shown}");
+}
+
+#[test]
+fn a_flood_of_datagrams_that_are_no_answer_ends_in_time() {
+    let target = target();
+    let flood = NameServer::start("127.0.0.1", 0, |mut answer| {
+        answer[0] ^= 1;
+        vec![answer; 200_000]
+    });
+    let words = [
+        "dig",
+        &target.target(),
+        "web.test.",
+        "A",
+        &flood.named(),
+        "--wait",
+        "300ms",
+    ];
+    let started = std::time::Instant::now();
+    let output = kdbg(words);
+    assert_code(&output, 4);
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
 }
 
 #[test]

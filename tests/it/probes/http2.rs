@@ -356,7 +356,7 @@ fn survives(address: SocketAddr, what: &str, codes: &[i32]) {
 }
 
 /// 0 when it has ended already.
-fn agent_peak_if_running(kdbg: u32) -> u64 {
+pub(super) fn agent_peak_if_running(kdbg: u32) -> u64 {
     let is_running = std::fs::read_dir(format!("/proc/{kdbg}/task"))
         .into_iter()
         .flatten()
