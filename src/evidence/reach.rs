@@ -258,9 +258,6 @@ pub fn http2(state: &Http2State, received: u64) -> String {
         }
         Http2State { settings: None, .. } => "no settings of HTTP/2".to_owned(),
         Http2State {
-            head_sent: false, ..
-        } => "the server's settings, which allow no request for now".to_owned(),
-        Http2State {
             body_waits,
             body_sent,
             ..

@@ -119,10 +119,6 @@ impl<'a> Conversation<'a> {
             .sending
             .as_ref()
             .map_or(0, |sending| sending.left.len() as u64);
-        let allowed = connection
-            .as_ref()
-            .map_or(1, Connection::max_concurrent_send_streams);
-        self.state.head_sent = allowed > 0 && !matches!(self.phase, Phase::Send);
         let traffic = self.wire.borrow();
         steps.tell(ProbeRecord::BodyEnd(Box::new(BodyEnd {
             at: steps.now(),

@@ -597,12 +597,11 @@ mod tests {
                 },
                 http2: Some(Http2State {
                     settings: Some(1),
-                    head_sent: true,
                     body_sent: 7,
                     body_waits: 8,
                 }),
             })),
-            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4, 1, 1, 1, 1, 7, 8],
+            &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4, 1, 1, 1, 7, 8],
         );
         golden(
             ProbeRecord::Trailers(vec![("a".into(), "b".into())]),

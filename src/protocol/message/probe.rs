@@ -609,8 +609,6 @@ pub struct BodyEnd {
 pub struct Http2State {
     /// When the server's own settings came, its first word in HTTP/2.
     pub settings: Option<u64>,
-    /// Whether the head of the request went out: a server may allow no stream for a while.
-    pub head_sent: bool,
     /// Bytes of the request's body for which the server gave room.
     pub body_sent: u64,
     /// Bytes of it that wait for room (flow control).

@@ -1,13 +1,14 @@
 //! Services, their endpoints and the pods of addresses, from the API server to the types of
 //! [`evidence::names`](crate::evidence::names). What may not be read is a fact with its reason.
 
-use std::net::IpAddr;
+use std::{future::Future, net::IpAddr, time::Duration};
 
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
+use tokio::time::timeout;
 
 use super::Cluster;
 use crate::evidence::{
@@ -15,10 +16,13 @@ use crate::evidence::{
     provenance::Lookup,
 };
 
+/// How long the API server may take for one of them.
+const LIMIT: Duration = Duration::from_secs(10);
+
 /// The Service of a name.
 pub async fn service(cluster: &Cluster, namespace: &str, name: &str) -> Lookup<ServiceFacts> {
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    match api.get_opt(name).await {
+    match within(api.get_opt(name)).await {
         Ok(Some(service)) => Lookup::Found(facts(&service)),
         Ok(None) => Lookup::Missing,
         Err(error) => Lookup::Unreadable(format!("cannot get Service {namespace}/{name}: {error}")),
@@ -29,7 +33,7 @@ pub async fn service(cluster: &Cluster, namespace: &str, name: &str) -> Lookup<S
 pub async fn endpoints(cluster: &Cluster, namespace: &str, service: &str) -> Lookup<Vec<Endpoint>> {
     let api: Api<EndpointSlice> = Api::namespaced(cluster.client.clone(), namespace);
     let label = format!("kubernetes.io/service-name={service}");
-    match api.list(&ListParams::default().labels(&label)).await {
+    match within(api.list(&ListParams::default().labels(&label))).await {
         Ok(list) => Lookup::Found(list.items.iter().flat_map(of_slice).collect()),
         Err(error) => Lookup::Unreadable(format!(
             "cannot list EndpointSlices in {namespace}: {error}"
@@ -41,9 +45,17 @@ pub async fn endpoints(cluster: &Cluster, namespace: &str, service: &str) -> Loo
 pub async fn pods_with(cluster: &Cluster, namespace: &str, address: &str) -> Lookup<Vec<String>> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let field = format!("status.podIP={address}");
-    match api.list(&ListParams::default().fields(&field)).await {
+    match within(api.list(&ListParams::default().fields(&field))).await {
         Ok(list) => Lookup::Found(list.items.iter().map(Pod::name_any).collect()),
         Err(error) => Lookup::Unreadable(format!("cannot list pods in {namespace}: {error}")),
+    }
+}
+
+/// The answer, or why there is none.
+async fn within<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    match timeout(LIMIT, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer in {} s", LIMIT.as_secs())),
     }
 }
 

@@ -406,8 +406,9 @@ fn flags_do_what_they_do_in_curl() {
 
 #[test]
 fn endless_heads_and_small_chunks_leave_the_agent_small() {
+    type Way = fn(&mut std::net::TcpStream);
     let target = target();
-    let ways: [(&str, fn(&mut std::net::TcpStream)); 3] = [
+    let ways: [(&str, Way); 3] = [
         ("a field without an end", |stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\nX: ").ok();
             while stream.write_all(&[b'x'; 4096]).is_ok() {}

@@ -250,6 +250,69 @@ fn the_phase_in_which_http2_is_stuck_is_named() {
 }
 
 #[test]
+fn a_server_that_gives_no_room_for_the_body_is_told_from_one_that_does_not_answer() {
+    let target = target();
+    let address = server(|mut stream| {
+        greet(&mut stream);
+        // It reads all that comes, and never says that there is room for more.
+        std::io::copy(&mut stream, &mut std::io::sink()).ok();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    std::fs::write(&file, vec![b'x'; 190_000]).unwrap();
+    let body = format!("@{}", file.display());
+    let (name, url) = (target.target(), url(address, "/"));
+    let words = [
+        "curl",
+        &name,
+        &url,
+        "--http2",
+        "--data-binary",
+        &body,
+        "--idle-timeout",
+        "400ms",
+    ];
+    let output = kdbg(words);
+    assert_code(&output, 3);
+    let expected =
+        "room for 65535 of 190000 bytes of the request's body: it does not read the rest in 400 ms";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    let words = [
+        "curl",
+        &name,
+        &url,
+        "--http2",
+        "-d",
+        "x",
+        "--idle-timeout",
+        "400ms",
+    ];
+    let output = kdbg(words);
+    assert!(
+        said(&output).contains("settings and no head in 400 ms"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn the_connection_that_a_server_gives_up_is_told_with_its_reason() {
+    let target = target();
+    let address = server(|mut stream| {
+        greet(&mut stream);
+        // GOAWAY: no stream was processed, enhance your calm.
+        stream
+            .write_all(&frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11]))
+            .ok();
+        std::thread::sleep(Duration::from_millis(200));
+    });
+    let output = kdbg(["curl", &target.target(), &url(address, "/"), "--http2"]);
+    assert_code(&output, 5);
+    let expected = "the server ended the connection (GOAWAY): enhance your calm";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
+#[test]
 fn the_health_of_a_grpc_server_is_told() {
     let Some(node) = Node::start() else { return };
     for (service, code, expected) in [
