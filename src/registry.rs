@@ -17,7 +17,8 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::{
     Client, Reference,
     client::{ClientConfig, ClientProtocol},
-    manifest::ImageIndexEntry,
+    errors::OciDistributionError,
+    manifest::{ImageIndexEntry, OciImageManifest},
     secrets::RegistryAuth,
 };
 use serde::Deserialize;
@@ -147,44 +148,113 @@ impl fmt::Display for Image {
     }
 }
 
+/// What the name of an image means now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The digest of what the name leads to, which may be an index of several platforms.
+    pub digest: String,
+    /// That of the manifest for one platform, which may be the same.
+    pub manifest: String,
+    /// That of its configuration.
+    pub configuration: String,
+    /// What it says of itself.
+    pub description: Description,
+}
+
+impl Tag {
+    /// Whether an image that runs, as the node names it (`imageID`), is what the name means now; `None` when that cannot
+    /// be told: the configuration of one platform says nothing of another one's.
+    #[must_use]
+    pub fn is(&self, id: &str) -> Option<bool> {
+        let id = id.split_once("://").map_or(id, |(_, id)| id);
+        if let Some((_, digest)) = id.rsplit_once('@') {
+            return Some(digest == self.digest || digest == self.manifest);
+        }
+        if !id.starts_with("sha256:") {
+            return None;
+        }
+        let is_index = self.digest != self.manifest;
+        match id == self.configuration {
+            false if is_index => None,
+            is_same => Some(is_same),
+        }
+    }
+}
+
+/// Asks the registry of an image what its name means now.
+pub async fn resolve(image: &Image) -> Result<Tag, RegistryError> {
+    let digest = tell(image, async |client, reference, credentials| {
+        client.fetch_manifest_digest(reference, credentials).await
+    })
+    .await?;
+    let (manifest, of_manifest, configuration) = pull(image).await?;
+    Ok(Tag {
+        digest,
+        manifest: of_manifest,
+        configuration: manifest.config.digest.clone(),
+        description: description(image, &manifest, &configuration)?,
+    })
+}
+
 /// Asks the registry of an image what it is.
 pub async fn describe(image: &Image) -> Result<Description, RegistryError> {
-    let registry = image.reference.resolve_registry().to_owned();
-    let credentials = credentials(&registry).await?;
-    let asking = async {
-        client(&registry)
-            .pull_manifest_and_config(&image.reference, &credentials)
-            .await
-    };
-    let answer = timeout(LIMIT, asking)
-        .await
-        .map_err(|_| RegistryError::Silent {
-            registry: registry.clone(),
-        })?;
-    let (manifest, _, configuration) = answer.map_err(|error| RegistryError::NotTold {
-        registry: registry.clone(),
-        image: image.to_string(),
-        reason: error.to_string(),
-    })?;
+    let (manifest, _, configuration) = pull(image).await?;
     if let Some(running) = &image.configuration
         && *running != manifest.config.digest
     {
         return Err(RegistryError::Moved {
-            registry,
+            registry: image.reference.resolve_registry().to_owned(),
             image: image.to_string(),
             running: running.clone(),
             found: manifest.config.digest,
         });
     }
+    description(image, &manifest, &configuration)
+}
+
+fn description(
+    image: &Image,
+    manifest: &OciImageManifest,
+    configuration: &str,
+) -> Result<Description, RegistryError> {
     let mut description =
         read(configuration.as_bytes()).map_err(|error| RegistryError::Strange {
             image: image.to_string(),
             reason: error.to_string(),
         })?;
+    let annotations = manifest.annotations.iter().flatten();
     description
         .labels
-        .extend(manifest.annotations.into_iter().flatten());
+        .extend(annotations.map(|(name, value)| (name.clone(), value.clone())));
     Ok(description)
+}
+
+/// The manifest for one platform, its digest, and its configuration.
+async fn pull(image: &Image) -> Result<(OciImageManifest, String, String), RegistryError> {
+    tell(image, async |client, reference, credentials| {
+        client
+            .pull_manifest_and_config(reference, credentials)
+            .await
+    })
+    .await
+}
+
+/// Has a registry tell something, in time and with what was left for it by whoever logged in.
+async fn tell<T>(
+    image: &Image,
+    ask: impl AsyncFnOnce(&Client, &Reference, &RegistryAuth) -> Result<T, OciDistributionError>,
+) -> Result<T, RegistryError> {
+    let registry = image.reference.resolve_registry().to_owned();
+    let credentials = credentials(&registry).await?;
+    let client = client(&registry);
+    match timeout(LIMIT, ask(&client, &image.reference, &credentials)).await {
+        Err(_) => Err(RegistryError::Silent { registry }),
+        Ok(answer) => answer.map_err(|error| RegistryError::NotTold {
+            registry,
+            image: image.to_string(),
+            reason: error.to_string(),
+        }),
+    }
 }
 
 fn client(registry: &str) -> Client {
@@ -319,6 +389,32 @@ fn read(configuration: &[u8]) -> Result<Description, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_is_what_a_name_means_now_or_is_not_or_cannot_be_told() {
+        let tag = |digest: &str| Tag {
+            digest: digest.to_owned(),
+            manifest: "sha256:m".to_owned(),
+            configuration: "sha256:c".to_owned(),
+            description: Description::default(),
+        };
+        let (plain, index) = (tag("sha256:m"), tag("sha256:i"));
+        for (id, is_plain, is_index) in [
+            ("shop/web@sha256:m", Some(true), Some(true)),
+            (
+                "docker-pullable://shop/web@sha256:i",
+                Some(false),
+                Some(true),
+            ),
+            ("shop/web@sha256:old", Some(false), Some(false)),
+            ("sha256:c", Some(true), Some(true)),
+            // Of another platform, for all that is known.
+            ("sha256:old", Some(false), None),
+            ("", None, None),
+        ] {
+            assert_eq!((plain.is(id), index.is(id)), (is_plain, is_index), "{id}");
+        }
+    }
 
     #[test]
     fn the_image_that_runs_is_named_by_its_digest_where_the_node_has_one() {

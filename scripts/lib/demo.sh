@@ -9,7 +9,7 @@ need_tools() {
     case $tool in
       node) packages+=(nodejs) ;;
       busybox) packages+=(busybox-static) ;;
-      unshare) packages+=(util-linux) ;;
+      prlimit | unshare) packages+=(util-linux) ;;
       dig) packages+=(bind9-dnsutils) ;;
       ip) packages+=(iproute2) ;;
       *) packages+=("$tool") ;;

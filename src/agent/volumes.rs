@@ -28,6 +28,8 @@ use crate::protocol::message::{Cause, Failure, ProcessId, Reading, Space, Volume
 
 /// How long a file system may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// As for every worker of the agent (`serve`).
+const STACK: usize = 512 * 1024;
 /// Threads that are left behind at most; what is asked after that is not answered.
 const LEFT_BEHIND: usize = 4;
 
@@ -122,6 +124,7 @@ fn ask(process: ProcessId, mounts: Vec<Mount>) -> Receiver<Option<Volume>> {
     // Without a thread the sender is dropped, and the channel says so.
     let _ = thread::Builder::new()
         .name("volumes".to_owned())
+        .stack_size(STACK)
         .spawn(asking);
     answers_rx
 }
@@ -132,9 +135,8 @@ fn volume(view: &View<'_>, mount: &Mount) -> Option<Volume> {
         .and_then(|found| Ok((mount_of(&found)? == mount.number).then_some(found)))
         .and_then(|found| found.map(|found| space(&found)).transpose());
     let space = match space {
-        Ok(None) => return None,
         // Its name is covered by something else, or was taken away meanwhile.
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
+        Ok(None) | Err(Errno::ENOENT | Errno::ENOTDIR) => return None,
         Ok(Some(space)) => Reading::Known(space),
         Err(errno) => Reading::Unavailable(view.failure(DOING, mount.point.as_bstr(), errno)),
     };
@@ -169,7 +171,7 @@ fn mount_of(file: &OwnedFd) -> Result<u32, Errno> {
 
 fn space(file: &OwnedFd) -> Result<Space, Errno> {
     let told = fstatvfs(file)?;
-    let unit = u64::from(told.fragment_size());
+    let unit = told.fragment_size();
     Ok(Space {
         size: unit.saturating_mul(told.blocks()),
         free: unit.saturating_mul(told.blocks_free()),

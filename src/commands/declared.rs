@@ -7,14 +7,15 @@ use crate::{
     evidence::{
         environment::Environment,
         provenance::{
-            self, Attribution, Cluster, ContainerSpec, Declarations, ImageVariable, Keyring, Known,
-            Lookup, Restart, Rules, Service,
+            self, Attribution, Cluster, ContainerSpec, Declarations, ImageMoved, ImageVariable,
+            Keyring, Known, Lookup, Restart, Rules, Service,
         },
     },
     protocol::message::{Agent, Process, ProcessId, Request},
+    registry::{self, Image},
     target::{
         Place, Target,
-        pod::{self, declared},
+        pod::{self, declared, replicas::of_image},
     },
 };
 
@@ -24,6 +25,15 @@ const NO_POD: &str = "it is a process of this machine, not of a pod";
 /// No environment that is only laid beside another one is read beyond, in bytes.
 const BLOCK_LIMIT: usize = 16 << 20;
 
+/// What is asked for that not every command needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ask {
+    /// The registry of the image.
+    pub(super) registry: bool,
+    /// Whether the image's name means another one by now.
+    pub(super) moved: bool,
+}
+
 /// What is declared of a container now.
 pub(super) struct Declared {
     /// The container's spec; `Unreadable` where no pod is behind the process.
@@ -31,6 +41,10 @@ pub(super) struct Declared {
     cluster: Cluster,
     pub(super) declarations: Declarations,
     image: Lookup<Vec<ImageVariable>>,
+    /// The same of what the image's name means now, where that is another image.
+    image_after: Option<Vec<ImageVariable>>,
+    /// The move of the image's name; `Missing` where it is not known to have moved.
+    pub(super) moved: Lookup<ImageMoved>,
     /// The agent's own: what a container of the pod gets that declares nothing.
     sample: Option<Environment>,
     /// That of the container's first process, where another one is looked at.
@@ -40,15 +54,25 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// Asks the cluster of a pod. What may not be read is a fact, no error.
-    pub(super) async fn read(target: &Target) -> Result<Self, CommandError> {
+    /// Asks the cluster of a pod, and the registry of its image where that is wanted. What may not be read is a fact, no
+    /// error.
+    pub(super) async fn read(target: &Target, ask: Ask) -> Result<Self, CommandError> {
         let keys = keyring()?;
         match &target.place {
             Place::Machine(_) => Ok(Self::nothing(keys)),
             Place::Pod(place) => {
-                let (declared, sample, first) =
-                    tokio::join!(Self::of_pod(place, keys), sample(target), first(target));
+                let (declared, sample, first, image, (moved, image_after)) = tokio::join!(
+                    Self::of_pod(place, keys),
+                    sample(target),
+                    first(target),
+                    // Asking a registry takes much room.
+                    Box::pin(image(place, ask.registry)),
+                    Box::pin(moved(place, ask)),
+                );
                 Ok(Self {
+                    image,
+                    image_after,
+                    moved,
                     sample,
                     first,
                     ..declared
@@ -70,6 +94,8 @@ impl Declared {
                 ..Declarations::default()
             },
             image: Lookup::Unreadable(NO_POD.to_owned()),
+            image_after: None,
+            moved: Lookup::Missing,
             sample: None,
             first: None,
             started_at: None,
@@ -89,7 +115,9 @@ impl Declared {
         Self {
             declarations: provenance::declarations(&spec, &cluster, Rules::of_minor(minor)),
             cluster,
-            image: Lookup::Unreadable("kdbg does not ask registries".to_owned()),
+            image: Lookup::Missing,
+            image_after: None,
+            moved: Lookup::Missing,
             sample: None,
             first: None,
             started_at: declared::started_at(&place.object, &place.container),
@@ -117,6 +145,11 @@ impl Declared {
         };
         let attribution = provenance::attribute(&known);
         let restart = if self.spec.found().is_some() {
+            let after = self.image_after.clone().map(Lookup::Found);
+            let known = Known {
+                image: after.as_ref().unwrap_or(&self.image),
+                ..known
+            };
             provenance::after_restart(&known, &attribution)
         } else {
             Restart::default()
@@ -128,6 +161,71 @@ impl Declared {
     pub(super) fn service(&self, name: &str) -> Option<&Service> {
         let mut services = self.cluster.services.found()?.iter();
         services.find(|service| format!("{}/{}", service.namespace, service.name) == name)
+    }
+}
+
+/// The variables of the image that runs, as its registry tells them.
+async fn image(place: &pod::Place, registry: bool) -> Lookup<Vec<ImageVariable>> {
+    if !registry {
+        return Lookup::Unreadable("its registry is asked with `--registry` only".to_owned());
+    }
+    let described = match Image::of_status(&place.image, &place.image_id) {
+        Ok(image) => registry::describe(&image).await,
+        Err(error) => Err(error),
+    };
+    match described {
+        Ok(description) => Lookup::Found(variables(description)),
+        Err(error) => Lookup::Unreadable(error.to_string()),
+    }
+}
+
+fn variables(description: registry::Description) -> Vec<ImageVariable> {
+    let environment = description.environment.into_iter();
+    environment
+        .map(|(name, value)| ImageVariable {
+            name: name.into(),
+            value: value.into(),
+        })
+        .collect()
+}
+
+/// Whether the name of the image means another one by now, as the registry says where it is asked, else as other pods
+/// show; and what that sets, where it is told.
+async fn moved(place: &pod::Place, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<ImageVariable>>) {
+    if !ask.moved {
+        return (Lookup::Missing, None);
+    }
+    let (own, all) = match of_image(&place.cluster, &place.object, &place.container).await {
+        Lookup::Found(found) => found,
+        Lookup::Missing => return (Lookup::Missing, None),
+        Lookup::Unreadable(why) => return (Lookup::Unreadable(why), None),
+    };
+    if !ask.registry {
+        let moved = provenance::moved_by(&own, &all);
+        return (moved.map_or(Lookup::Missing, Lookup::Found), None);
+    }
+    let tag = match Image::named(&own.image) {
+        Ok(image) => registry::resolve(&image).await,
+        Err(error) => Err(error),
+    };
+    match tag {
+        Ok(tag) if tag.is(&own.id) == Some(false) => {
+            // What the node names by its configuration is beside a configuration.
+            let after = if own.id.contains('@') {
+                tag.digest
+            } else {
+                tag.configuration
+            };
+            let moved = ImageMoved {
+                image: own.image,
+                now: own.id,
+                after,
+                because: "its registry has it under this name".to_owned(),
+            };
+            (Lookup::Found(moved), Some(variables(tag.description)))
+        }
+        Ok(_) => (Lookup::Missing, None),
+        Err(error) => (Lookup::Unreadable(error.to_string()), None),
     }
 }
 

@@ -134,6 +134,7 @@ enum SourceRow {
     Git { name: String },
     Status,
     Probe,
+    Sockets,
 }
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -158,7 +159,8 @@ impl<'de> Deserialize<'de> for Bytes {
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Id, D::Error> {
     let text = String::deserialize(deserializer)?;
     Id::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .find(|id| id.as_str() == text)
         .ok_or_else(|| D::Error::custom(format!("this kdbg knows no finding `{text}`")))
 }
@@ -203,6 +205,7 @@ impl From<SourceRow> for Source {
             SourceRow::Git { name } => Self::Git(name),
             SourceRow::Status => Self::Status,
             SourceRow::Probe => Self::Probe,
+            SourceRow::Sockets => Self::Sockets,
         }
     }
 }
@@ -233,14 +236,27 @@ mod tests {
             Source::Git("master".into()),
             Source::Status,
             Source::Probe,
+            Source::Sockets,
         ];
         for source in sources {
+            // One that is new does not compile here before it is in the list above.
+            match source {
+                Source::Environ
+                | Source::Code { .. }
+                | Source::File(_)
+                | Source::Spec
+                | Source::Object(_)
+                | Source::Git(_)
+                | Source::Status
+                | Source::Probe
+                | Source::Sockets => {}
+            }
             verdict.causes[0].facts.push(Fact {
                 text: b"no text: \xfe".into(),
                 source,
             });
         }
-        for id in Id::ALL {
+        for id in Id::ALL.iter().copied() {
             verdict.listed.push(Finding {
                 id,
                 next: vec![Next {

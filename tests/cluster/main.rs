@@ -14,6 +14,7 @@
 mod cleanup;
 mod components;
 mod doctor;
+mod files;
 mod harness;
 mod images;
 mod incident_000;

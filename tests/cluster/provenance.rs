@@ -80,6 +80,7 @@ async fn every_kind_of_source_is_told_and_what_may_not_be_read_is_named() {
         let report = ran.json()?;
         every_source(&report)?;
         check(!ran.stdout.contains("-secret"), || format!("a secret got out: {ran}"))?;
+        the_worker_is_laid_beside_the_first_process(test).await?;
         nothing_changes_by_a_restart_but_what_was_edited(test).await?;
         without_secrets(test).await
     })
@@ -132,6 +133,21 @@ fn every_source(report: &Value) -> Result<(), Failure> {
     is(report, "SET_ON_THE_WAY", &[("/origin", "entrypoint"), same])?;
     // The image's config is not read, so what nothing else explains is not known.
     is(report, "PYTHONDONTWRITEBYTECODE", &[("/origin", "unknown")])
+}
+
+async fn the_worker_is_laid_beside_the_first_process(test: &Test) -> Result<(), Failure> {
+    let words = ["env", "app", "--all-processes", "-o", "json"];
+    let ran = test.kdbg(&words).await?.ended_with(0)?;
+    let report = ran.json()?;
+    let worker = &report["processes"][1]["changes"];
+    let wanted = json!([
+        {"name": "LITERAL", "first": "LITERAL=plain", "here": "LITERAL=changed"},
+        {"name": "SET_ON_THE_WAY", "first": null, "here": "SET_ON_THE_WAY=1"},
+    ]);
+    check(*worker == wanted, || format!("other changes: {ran}"))?;
+    check(!ran.stdout.contains("-secret"), || {
+        format!("a secret got out: {ran}")
+    })
 }
 
 async fn nothing_changes_by_a_restart_but_what_was_edited(test: &Test) -> Result<(), Failure> {

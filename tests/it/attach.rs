@@ -446,8 +446,9 @@ fn a_person_types_into_a_shell_and_the_terminal_is_put_back() {
         std::thread::sleep(Duration::from_millis(50));
         screen.shows("31 101\r\n")
     });
-    screen.type_keys("sleep 100000; echo in''terrupted $?\r");
-    wait_until("it sleeps", || count("sleep\x00100000") > 0);
+    let marker = seconds();
+    screen.type_keys(&format!("sleep {marker}; echo in''terrupted $?\r"));
+    wait_until("it sleeps", || count(&format!("sleep\x00{marker}")) > 0);
     screen.type_keys("\x03");
     screen.wait_for("^C");
     screen.type_keys("\recho still $((40 + 2))\r");

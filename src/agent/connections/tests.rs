@@ -21,10 +21,12 @@ fn records(process: ProcessId) -> Vec<ConnectionRecord> {
 }
 
 fn sockets(records: &[ConnectionRecord]) -> Vec<&SocketFacts> {
-    let socket = |record| match record {
-        &ConnectionRecord::Socket(ref socket) => Some(socket.as_ref()),
-        _ => None,
-    };
+    fn socket(record: &ConnectionRecord) -> Option<&SocketFacts> {
+        match record {
+            ConnectionRecord::Socket(socket) => Some(socket),
+            _ => None,
+        }
+    }
     records.iter().filter_map(socket).collect()
 }
 

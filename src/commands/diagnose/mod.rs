@@ -23,11 +23,12 @@ use tokio::time::{Instant, timeout_at};
 use self::{bundle::Report, symptom::Asked};
 use super::{
     curl,
-    declared::Declared,
+    declared::{Ask, Declared},
     diff_src::{Reference, Survey, survey},
     env,
     facts::{self, TargetFacts},
     fetch::is_final,
+    files::fetch::facts as files_held,
     subject::Subject,
 };
 use crate::{
@@ -56,6 +57,8 @@ use crate::{
     },
 };
 
+/// A log that has not been written for so long may be stalled, as for `kdbg files`.
+const STALLED_AFTER: Duration = Duration::from_mins(10);
 /// Unreadable paths that are named one by one.
 const MOST_PATHS: usize = 5;
 
@@ -75,6 +78,9 @@ pub struct DiagnoseArgs {
     /// is the process's own listener
     #[arg(long, value_name = "URL")]
     symptom: Option<String>,
+    /// Ask the registry of the pod's image what variables it sets
+    #[arg(long)]
+    registry: bool,
     /// How long to look, once the agent is there; what is not known by then is said to be unknown
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     deadline: Duration,
@@ -165,14 +171,20 @@ async fn look(
     let limit = Limit::new(args.deadline);
     let symptom = Asked::new(args.symptom.as_deref(), target)?;
     let process_facts = facts::fetch(target).await?;
+    let ask = Ask {
+        registry: args.registry,
+        ..Ask::default()
+    };
     // Before anything is tried, or what is tried would be seen.
     let connections = Box::pin(limit.within(super::net::verdict(target)));
-    let (environment, declared, survey, replicas, connections) = tokio::join!(
+    let named = args.target.named();
+    let (environment, declared, survey, replicas, connections, files) = tokio::join!(
         env::read(&target.session, target.process()),
-        Declared::read(target),
+        Declared::read(target, ask),
         limit.within(surveyed(target, reference, &process_facts, &progress)),
         limit.within(replicas_of(target)),
         connections,
+        limit.within(files_held(target, &named, STALLED_AFTER)),
     );
     let declared = declared?;
     let mut denied = Vec::new();
@@ -205,8 +217,13 @@ async fn look(
         patched: Lookup::Missing,
         replicas: replicas.unwrap_or_else(Lookup::Unreadable),
         checks: Vec::new(),
-        files: Lookup::Missing,
         symptom: None,
+        files: match files {
+            Ok(Ok(files)) => Lookup::Found(files),
+            Ok(Err(error)) if is_final(&error) => return Err(error.into()),
+            Ok(Err(error)) => Lookup::Unreadable(error.to_string()),
+            Err(why) => Lookup::Unreadable(why),
+        },
         denied,
         redactor: Redactor::new(args.show_secrets),
     };

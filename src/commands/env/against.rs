@@ -9,7 +9,7 @@ use crate::{
     commands::subject::Subject,
     evidence::{
         environment::Environment,
-        provenance::{After, Change, ObjectKind, Origin},
+        provenance::{After, Change, ImageMoved, ObjectKind, Origin},
         redact::{Redactor, Source},
     },
     render::{JsonBytes, safe},
@@ -31,9 +31,14 @@ pub(super) fn print(
         .iter()
         .map(|change| Row::of(change, environment, explained, redactor))
         .collect();
+    let moved = explained.moved();
     match args.output {
         EnvFormat::Text => {
-            let lines: String = rows.iter().map(Row::line).collect();
+            let image = moved.found().map(image_line);
+            let lines: String = image
+                .into_iter()
+                .chain(rows.iter().map(Row::line))
+                .collect();
             let out = printer.data();
             out.write_all(lines.as_bytes())
                 .map_err(CommandError::output)?;
@@ -51,6 +56,7 @@ pub(super) fn print(
                 })
                 .collect(),
             blocked: &restart.blocked,
+            image: moved.found(),
         })?,
         EnvFormat::Dotenv | EnvFormat::Null => {
             return Err(
@@ -62,16 +68,33 @@ pub(super) fn print(
     for why in &restart.blocked {
         printer.warning(&format!("the container would not start: {why}"));
     }
+    if let Some(why) = moved.unreadable() {
+        printer.note(&format!(
+            "not known whether the image's name means another image by now: {why}"
+        ));
+    }
     for (names, why) in by_reason(&restart.unknown) {
         printer.note(&format!("not known of {names}: {why}"));
     }
-    if rows.is_empty() && restart.blocked.is_empty() && restart.unknown.is_empty() {
+    let is_moved = moved.found().is_some();
+    if rows.is_empty() && restart.blocked.is_empty() && restart.unknown.is_empty() && !is_moved {
         printer.note("a restart changes no variable");
     }
     Ok(ExitStatus::of_comparison(
-        !rows.is_empty() || !restart.blocked.is_empty(),
-        restart.unknown.is_empty(),
+        !rows.is_empty() || !restart.blocked.is_empty() || is_moved,
+        restart.unknown.is_empty() && moved.unreadable().is_none(),
     ))
+}
+
+/// `image NAME: now → after (who says so)`
+fn image_line(moved: &ImageMoved) -> String {
+    format!(
+        "image {}: {} → {}  # {}\n",
+        safe(moved.image.as_bytes()),
+        safe(moved.now.as_bytes()),
+        safe(moved.after.as_bytes()),
+        safe(moved.because.as_bytes())
+    )
 }
 
 fn by_reason(unknown: &[(BString, String)]) -> Vec<(String, &str)> {
@@ -95,6 +118,8 @@ struct Report<'a> {
     changes: &'a [Row<'a>],
     unknown: Vec<Unknown<'a>>,
     blocked: &'a [String],
+    /// Another image that the image's name means by now; `null` when it is not known to.
+    image: Option<&'a ImageMoved>,
 }
 
 #[derive(Serialize)]

@@ -4,10 +4,10 @@ use clap::ValueEnum;
 
 use crate::{
     cli::error::CommandError,
-    commands::declared::Declared,
+    commands::declared::{Ask, Declared},
     evidence::{
         environment::Environment,
-        provenance::{Attributed, Attribution, Origin, Restart},
+        provenance::{Attributed, Attribution, ImageMoved, Lookup, Origin, Restart},
         redact::Source,
     },
     target::{Place, Target},
@@ -63,10 +63,10 @@ pub(super) struct Explained {
 
 impl Explained {
     /// Asks the cluster; `None` for a process of this machine.
-    pub(super) async fn begin(target: &Target) -> Result<Option<Declared>, CommandError> {
+    pub(super) async fn begin(target: &Target, ask: Ask) -> Result<Option<Declared>, CommandError> {
         match &target.place {
             Place::Machine(_) => Ok(None),
-            Place::Pod(_) => Declared::read(target).await.map(Some),
+            Place::Pod(_) => Declared::read(target, ask).await.map(Some),
         }
     }
 
@@ -77,6 +77,11 @@ impl Explained {
             attribution,
             restart,
         }
+    }
+
+    /// Whether the image's name means another image by now.
+    pub(super) const fn moved(&self) -> &Lookup<ImageMoved> {
+        &self.declared.moved
     }
 
     /// What is known of the entry at a position.

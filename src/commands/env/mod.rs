@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::explained::{Explained, Kind};
-use super::{fan_out, subject::Subject};
+use super::{declared::Ask, fan_out, subject::Subject};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -48,6 +48,9 @@ pub struct EnvArgs {
     /// Print what a restart would change, as the pod's spec and what it refers to are now
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["sources", "grep"])]
     against: Option<Against>,
+    /// Ask the registry of the pod's image what variables it sets, and what its name means now
+    #[arg(long)]
+    registry: bool,
     /// Lay the environments of all processes of the target beside that of its first one: what a worker has that process
     /// 1 has not
     #[arg(long, conflicts_with_all = ["sources", "grep", "against"])]
@@ -55,6 +58,15 @@ pub struct EnvArgs {
     /// Print passwords, tokens and keys as they are
     #[arg(long)]
     show_secrets: bool,
+}
+
+impl EnvArgs {
+    const fn ask(&self) -> Ask {
+        Ask {
+            registry: self.registry,
+            moved: self.against.is_some(),
+        }
+    }
 }
 
 /// What an environment is compared with.
@@ -102,7 +114,7 @@ async fn look(
     }
     let (environment, explained) = tokio::join!(
         read(&target.session, target.process()),
-        Explained::begin(&target)
+        Explained::begin(&target, args.ask())
     );
     let environment = environment?;
     let explained = explained?.map(|declared| Explained::of(declared, &environment));

@@ -44,7 +44,7 @@ pub(super) async fn print(
     let mut processes: Vec<_> = target.processes.iter().collect();
     processes.sort_by_key(|process| (process.started_at, process.id.pid));
     let (declared, blocks) = tokio::join!(
-        Explained::begin(target),
+        Explained::begin(target, args.ask()),
         join_all(
             processes
                 .iter()

@@ -378,7 +378,7 @@ impl<'a> FileRow<'a> {
                 Some(time.to_string())
             }),
             flags: file.opened.map(|opened| flag_names(opened.flags)),
-            flags_octal: file.opened.map(|opened| format!("{:07o}", opened.flags)),
+            flags_octal: file.opened.map(|opened| format!("0{:o}", opened.flags)),
             offset: file.opened.map(|opened| opened.position),
             silent_seconds: log(file).map(|(_, stat)| silent(facts, stat)),
             unavailable: unavailable(&file.name).or_else(|| unavailable(&file.stat)),

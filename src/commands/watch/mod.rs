@@ -8,6 +8,7 @@ mod screen;
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     future::pending,
     io::{self, IsTerminal as _},
     time::{Duration, Instant},
@@ -15,9 +16,8 @@ use std::{
 
 use clap::Args;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use self::screen::Screen;
@@ -28,6 +28,7 @@ use crate::{
         error::CommandError,
         exit::ExitStatus,
         printer::Printer,
+        signals::{Heard, Signals, status_of},
     },
     commands::attach::streams,
     evidence::{
@@ -61,6 +62,10 @@ pub struct WatchArgs {
 
 /// How often the cluster is asked for restarts.
 const RESTARTS_EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
 /// Looks that are kept for the curves.
 const KEPT: usize = 512;
 
@@ -133,27 +138,26 @@ async fn watch(
     let on_screen = args.output == OutputFormat::Text && !args.lines && io::stdout().is_terminal();
     let mut view = View::open(args, on_screen, printer)?;
     let mut watched = Watched::new(target);
-    let mut ticks = interval(args.interval);
-    // A look that took long is not made up for.
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ask_cluster = interval(RESTARTS_EVERY);
-    ask_cluster.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Looking -> showing: what was seen. Whoever is slow to show it holds up the next look.
+    let (seen_tx, mut seen_rx) = mpsc::channel(1);
+    let looking = look_on(args.interval, target, seen_tx);
+    tokio::pin!(looking);
     let started = Instant::now();
     let status = loop {
         tokio::select! {
-            // In this order: what the cluster says belongs to the look that follows.
-            biased;
             said = view.hears() => match said {
-                Said::Quit => break ExitStatus::Complete,
+                Said::End(status) => break status,
                 Said::Resized => view.draw(&watched)?,
             },
-            _ = ask_cluster.tick() => {
-                if let Place::Pod(place) = &target.place {
-                    watched.restarts = pod::restarts(place).await;
+            ended = &mut looking => match ended? {},
+            Some(seen) = seen_rx.recv() => {
+                match seen {
+                    Seen::Restarts(restarts) => {
+                        watched.restarts = restarts;
+                        continue;
+                    }
+                    Seen::Usage(usage) => watched.add(*usage),
                 }
-            }
-            _ = ticks.tick() => {
-                watched.add(Usage::of(&sample(target).await?));
                 view.show(&watched, printer)?;
                 if args.duration.is_some_and(|all| started.elapsed() >= all) {
                     break ExitStatus::Complete;
@@ -177,9 +181,43 @@ async fn watch(
     })
 }
 
+/// What was seen.
+enum Seen {
+    Usage(Box<Usage>),
+    Restarts(Lookup<Restarts>),
+}
+
+/// Looks at the process, and now and then asks the cluster, until that fails or nobody wants to know any more.
+async fn look_on(
+    every: Duration,
+    target: &Target,
+    seen_tx: mpsc::Sender<Seen>,
+) -> Result<Infallible, CommandError> {
+    let mut ticks = interval(every);
+    // A look that took long is not made up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked: Option<Instant> = None;
+    loop {
+        ticks.tick().await;
+        if let Place::Pod(place) = &target.place
+            && asked.is_none_or(|asked| asked.elapsed() >= RESTARTS_EVERY)
+        {
+            let restarts = timeout(ANSWER, pod::restarts(place)).await;
+            let restarts = restarts.unwrap_or_else(|_| {
+                Lookup::Unreadable(format!("the API server has not answered in {ANSWER:?}"))
+            });
+            asked = Some(Instant::now());
+            // Nobody listens only when this future is dropped too.
+            let _ = seen_tx.send(Seen::Restarts(restarts)).await;
+        }
+        let usage = Usage::of(&sample(target).await?);
+        let _ = seen_tx.send(Seen::Usage(Box::new(usage))).await;
+    }
+}
+
 /// What happens at a terminal.
 enum Said {
-    Quit,
+    End(ExitStatus),
     Resized,
 }
 
@@ -192,7 +230,7 @@ enum View {
     Screen {
         screen: Box<Screen>,
         keys: Option<mpsc::Receiver<Vec<u8>>>,
-        resized: Signal,
+        signals: Signals,
     },
 }
 
@@ -208,7 +246,8 @@ impl View {
                 shown: 0,
             });
         }
-        let resized = signal(SignalKind::window_change()).map_err(CommandError::internal)?;
+        // Before the screen: whoever ends this program from now on ends it in order.
+        let signals = Signals::claim().map_err(CommandError::internal)?;
         let screen = Screen::open(printer.bytes()?).map_err(CommandError::output)?;
         let keys = if screen.has_keys() {
             Some(streams::read_input().map_err(CommandError::internal)?)
@@ -218,30 +257,37 @@ impl View {
         Ok(Self::Screen {
             screen: Box::new(screen),
             keys,
-            resized,
+            signals,
         })
     }
 
-    /// Waits for the person at the terminal; nobody is at one that is none.
+    /// Waits for the person at the terminal, and for signals; without a screen, both end this program by themselves.
     async fn hears(&mut self) -> Said {
-        let Self::Screen { keys, resized, .. } = self else {
+        let Self::Screen { keys, signals, .. } = self else {
             return pending().await;
         };
-        let quits = async {
+        let typed = async {
             while let Some(typed) = match keys {
                 Some(keys) => keys.recv().await,
                 None => None,
             } {
-                // Every key is a byte then, Ctrl-C and Ctrl-D too.
-                if typed.iter().any(|byte| matches!(byte, b'q' | b'Q' | 3 | 4)) {
-                    return;
+                for byte in typed {
+                    match byte {
+                        b'q' | b'Q' | CTRL_D => return ExitStatus::Complete,
+                        // Every key is a byte then.
+                        CTRL_C => return ExitStatus::Interrupted,
+                        _ => {}
+                    }
                 }
             }
             pending().await
         };
         tokio::select! {
-            () = quits => Said::Quit,
-            _ = resized.recv() => Said::Resized,
+            status = typed => Said::End(status),
+            heard = signals.next() => match heard {
+                Heard::Resized => Said::Resized,
+                Heard::Ending(signal) => Said::End(status_of(signal)),
+            },
         }
     }
 

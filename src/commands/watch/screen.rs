@@ -31,8 +31,9 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn open(output: File) -> io::Result<Self> {
         let guard = FullScreen::enter()?;
-        let mut terminal = Terminal::new(CrosstermBackend::new(output))?;
-        terminal.clear()?;
+        // Not cleared: a screen that was just switched to is empty, and `clear` asks the terminal where its cursor is,
+        // whose answer is taken for keys.
+        let terminal = Terminal::new(CrosstermBackend::new(output))?;
         Ok(Self { terminal, guard })
     }
 
@@ -67,24 +68,21 @@ fn paint(frame: &mut Frame<'_>, watched: &Watched) {
 }
 
 fn paint_cpu(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Look) {
-    let throttled = line::throttled(look).map_or(String::new(), |share| {
-        format!(", stopped {share} of the time in which it wanted to run")
-    });
-    let group = line::group_cpu(look).map_or(String::new(), |group| format!(", its group {group}"));
+    let throttled =
+        line::throttled(look).map_or(String::new(), |share| format!(", throttled {share}"));
+    let group = line::group_cpu(look).map_or(String::new(), |group| format!(", group {group}"));
     let title = format!(" cpu {}{group}{throttled} ", line::cpu(look));
     let used = |look: &Look| {
         let rates = look.rates?;
         rates.group_cpu.or(rates.cpu)
     };
-    let values = watched.looks.iter().map(|look| used(look).unwrap_or(0));
+    let values: Vec<u64> = watched
+        .looks
+        .iter()
+        .map(|look| used(look).unwrap_or(0))
+        .collect();
     // A curve that is as high as the limit touches the top.
-    paint_curve(
-        frame,
-        area,
-        title,
-        values.collect(),
-        look.usage.group_cpu.limit,
-    );
+    paint_curve(frame, area, title, &values, look.usage.group_cpu.limit);
 }
 
 fn paint_memory(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Look) {
@@ -95,8 +93,12 @@ fn paint_memory(frame: &mut Frame<'_>, area: Rect, watched: &Watched, look: &Loo
         let memory = look.usage.group_memory;
         memory.working_set.or(memory.used).or(look.usage.resident)
     };
-    let values = watched.looks.iter().map(|look| used(look).unwrap_or(0));
-    paint_curve(frame, curve, title, values.collect(), memory.limit);
+    let values: Vec<u64> = watched
+        .looks
+        .iter()
+        .map(|look| used(look).unwrap_or(0))
+        .collect();
+    paint_curve(frame, curve, title, &values, memory.limit);
     if let (Some(used), Some(limit)) = (used(look), memory.limit) {
         let percent = u16::try_from(quantity::percent(used, limit))
             .unwrap_or(100)
@@ -114,7 +116,7 @@ fn paint_curve(
     frame: &mut Frame<'_>,
     area: Rect,
     title: String,
-    values: Vec<u64>,
+    values: &[u64],
     limit: Option<u64>,
 ) {
     let block = Block::new().borders(Borders::TOP).title(title);
@@ -171,7 +173,7 @@ fn facts<'a>(watched: &'a Watched, look: &'a Look) -> Vec<Line<'a>> {
             rows.push(row("restarts", format!("{}{last}", restarts.count)));
         }
         Lookup::Unreadable(why) => {
-            rows.push(row("restarts", format!("? {}", safe(why.as_bytes()))))
+            rows.push(row("restarts", format!("? {}", safe(why.as_bytes()))));
         }
         Lookup::Missing => {}
     }
@@ -221,6 +223,7 @@ mod tests {
             },
             rates: Some(Rates {
                 over: 1_000_000,
+                cpu: Some(200),
                 group_cpu: Some(250),
                 throttled: Some(400),
                 pressure: Pressures {
@@ -254,13 +257,36 @@ mod tests {
     #[test]
     fn the_screen_says_what_is_used_against_what_may_be() {
         let watched = watched([look(16 << 20), look(32 << 20)].into());
-        assert_snapshot!(painted(&watched, 72, 22), @"");
+        assert_snapshot!(painted(&watched, 72, 22), @r#"
+        "pod web-1, container app, process 7 (server)                            "
+        " cpu 20.0 %, group 25.0 % of 50.0 %, throttled 40.0 % ──────────────────"
+        "                                                                        "
+        "                                                                        "
+        "▄▄                                                                      "
+        "██                                                                      "
+        "██                                                                      "
+        " memory 32.0 MiB of 64.0 MiB (50 %) ────────────────────────────────────"
+        "                                                                        "
+        "                                                                        "
+        " █                                                                      "
+        "██                                                                      "
+        "██████████████████████████████████50%                                   "
+        "resident    20.0 MiB                                                    "
+        "threads     3                                                           "
+        "descriptors 12 of 1024                                                  "
+        "tcp         1 listening                                                 "
+        "oom kills   1                                                           "
+        "waits       cpu 1.5 % mem ? io ?                                        "
+        "restarts    2, the last time: OOMKilled, exit code 137                  "
+        "                                                                        "
+        "q ends                                                                  "
+        "#);
     }
 
     #[test]
     fn no_size_of_a_screen_breaks_it() {
         let watched = watched([look(1), look(u64::MAX)].into());
-        for (width, height) in [(1, 1), (0, 0), (3, 40), (200, 2), (80, 24)] {
+        for (width, height) in [(1, 1), (3, 40), (200, 2), (80, 24)] {
             painted(&watched, width, height);
         }
         painted(&self::watched(VecDeque::new()), 80, 24);

@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn growth_is_of_one_file_only() {
         let stat = |inode, size| HeldStat {
-            size,
             inode,
+            size,
             ..named("", None).stat.known().unwrap().clone()
         };
         assert_eq!(growth(&stat(1, 100), &stat(1, 300), 2_000_000), Some(100));

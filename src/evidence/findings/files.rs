@@ -253,10 +253,14 @@ impl Fullness {
 
 /// A file on a file system that the process has open for writing.
 fn written_on<'a>(facts: &'a FileFacts, store: &Store) -> Option<Open<'a>> {
-    open_files(facts).into_iter().find(|open| {
+    let is_on = |open: &Open<'_>| {
         let on = facts.store_of(open.path).map(|on| &on.device);
         open.is_written() && on == Some(&store.device)
-    })
+    };
+    let mut written: Vec<_> = open_files(facts).into_iter().filter(is_on).collect();
+    // One that still has a name says more.
+    written.sort_by_key(|open| open.stat.is_deleted());
+    written.into_iter().next()
 }
 
 fn full_finding(
@@ -327,14 +331,18 @@ fn descriptors_near(facts: &FileFacts) -> Vec<Finding> {
     let Bound::At(most) = limit.soft else {
         return Vec::new();
     };
-    let is_descriptor = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(_));
-    let count = held.iter().filter(is_descriptor).count() as u64;
-    // More than the limit: it was lowered afterwards, as a sandbox does.
-    if most < SHUT_IN || count > most || count < most.saturating_mul(9).div_ceil(10) {
+    // The limit bounds the numbers. Some above it were inherited or moved there; many, and it was lowered afterwards, as
+    // a sandbox does.
+    let is_below = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(number) if u64::from(number) < most);
+    let is_above = |file: &&HeldFile| matches!(file.by, HeldBy::Descriptor(number) if u64::from(number) >= most);
+    let count = held.iter().filter(is_below).count() as u64;
+    let above = held.iter().filter(is_above).count() as u64;
+    let is_lowered = above.saturating_mul(10) > most;
+    if most < SHUT_IN || is_lowered || count < most.saturating_mul(9).div_ceil(10) {
         return Vec::new();
     }
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-    for file in held.iter().filter(is_descriptor) {
+    for file in held.iter().filter(is_below) {
         *kinds
             .entry(kind(file).map_or("unknown", Kind::as_str))
             .or_default() += 1;
@@ -461,10 +469,12 @@ impl Log {
         if !is_candidate || !wrote || silent < facts.stalled_after.as_secs() {
             return None;
         }
-        let written = open
+        let lived = open
             .stat
             .born
-            .and_then(|born| u64::try_from((open.stat.modified - born) / 1_000_000_000).ok())
+            .and_then(|born| open.stat.modified.checked_sub(born));
+        let written = lived
+            .and_then(|lived| u64::try_from(lived / 1_000_000_000).ok())
             .unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "a mean need not be exact")]
         let mean = (written > 0).then(|| open.stat.size as f64 / written as f64);
@@ -546,3 +556,6 @@ pub fn asks_for_activity(facts: &FileFacts) -> bool {
     let mut open = open_files(facts).into_iter();
     open.any(|open| Log::of(facts, &open).is_some())
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,49 +101,46 @@ pub enum Id {
     BacklogFull,
 }
 
-impl Id {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::ServiceLinkCollision,
-        Self::ReadButUnset,
-        Self::Stale,
-        Self::Shadowed,
-        Self::Drift,
-        Self::NotOnRef,
-        Self::PatchedAfterStart,
-        Self::ReplicasDiffer,
-        Self::Unreachable,
-        Self::SymptomReproduced,
-        Self::AccessDenied,
-    ];
+/// Gives the ids their texts, and lists all of them: one that is not here does not compile.
+macro_rules! texts {
+    ($($variant:ident => $text:literal,)*) => {
+        impl Id {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-    /// Its text.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ServiceLinkCollision => "env.service-link-collision",
-            Self::ReadButUnset => "env.read-but-unset",
-            Self::Stale => "env.stale",
-            Self::Shadowed => "env.shadowed",
-            Self::Drift => "src.drift",
-            Self::NotOnRef => "src.not-on-ref",
-            Self::PatchedAfterStart => "src.patched-after-start",
-            Self::ReplicasDiffer => "image.replicas-differ",
-            Self::Unreachable => "net.unreachable",
-            Self::DeletedOpen => "files.deleted-open",
-            Self::VolumeFull => "files.volume-full",
-            Self::DescriptorLimitNear => "files.fd-limit-near",
-            Self::LogStalled => "files.log-stalled",
-            Self::SymptomReproduced => "symptom.reproduced",
-            Self::AccessDenied => "access.denied",
-            Self::StaleEndpoint => "net.stale-endpoint",
-            Self::BypassesService => "net.bypasses-service",
-            Self::CloseWait => "net.close-wait",
-            Self::ListenLoopback => "net.listen-loopback",
-            Self::PortMismatch => "net.port-mismatch",
-            Self::BacklogFull => "net.backlog-full",
+            /// Its text.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
         }
-    }
+    };
+}
+
+texts! {
+    ServiceLinkCollision => "env.service-link-collision",
+    ReadButUnset => "env.read-but-unset",
+    Stale => "env.stale",
+    Shadowed => "env.shadowed",
+    Drift => "src.drift",
+    NotOnRef => "src.not-on-ref",
+    PatchedAfterStart => "src.patched-after-start",
+    ReplicasDiffer => "image.replicas-differ",
+    Unreachable => "net.unreachable",
+    DeletedOpen => "files.deleted-open",
+    VolumeFull => "files.volume-full",
+    DescriptorLimitNear => "files.fd-limit-near",
+    LogStalled => "files.log-stalled",
+    SymptomReproduced => "symptom.reproduced",
+    AccessDenied => "access.denied",
+    StaleEndpoint => "net.stale-endpoint",
+    BypassesService => "net.bypasses-service",
+    CloseWait => "net.close-wait",
+    ListenLoopback => "net.listen-loopback",
+    PortMismatch => "net.port-mismatch",
+    BacklogFull => "net.backlog-full",
 }
 
 impl Serialize for Id {

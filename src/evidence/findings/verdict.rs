@@ -129,11 +129,12 @@ fn explains(finding: &Finding) -> bool {
             | Id::Unreachable
             | Id::ReadButUnset
             | Id::Stale
-            | Id::VolumeFull
-            | Id::DescriptorLimitNear
             | Id::SymptomReproduced
     );
-    is_cause && is_grave(finding)
+    // A file system to which nobody writes, and a limit that is only near, explain nothing yet.
+    let is_shortage = matches!(finding.id, Id::VolumeFull | Id::DescriptorLimitNear)
+        && finding.severity == Severity::High;
+    (is_cause || is_shortage) && is_grave(finding)
 }
 
 /// Whether something is bad and sure enough to be named as a cause.

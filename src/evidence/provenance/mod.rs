@@ -10,6 +10,7 @@
 mod attribute;
 mod expansion;
 mod facts;
+mod image;
 mod kubelet;
 mod links;
 mod quantity;
@@ -25,6 +26,7 @@ pub use facts::{
     Cluster, ContainerSpec, EnvFrom, EnvVar, ImageVariable, Lookup, Object, ObjectKind, ObjectRef,
     Port, Service, ValueFrom,
 };
+pub use image::{ImageMoved, Running, moved_by};
 pub use kubelet::{
     Blind, Declaration, Declarations, Declared, Rules, Variable, declarations, is_variable_name,
 };

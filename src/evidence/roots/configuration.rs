@@ -206,9 +206,10 @@ fn php_fpm(line: &[u8], named: &mut Named) {
     let is_comment = line.starts_with(b";") || line.starts_with(b"#");
     match name.trim() {
         _ if is_comment => {}
-        b"chdir" => named.folder(value.trim()),
+        b"chdir" | b"php_admin_value[doc_root]" | b"php_value[doc_root]" => {
+            named.folder(value.trim());
+        }
         b"include" => named.include(value.trim()),
-        b"php_admin_value[doc_root]" | b"php_value[doc_root]" => named.folder(value.trim()),
         b"php_admin_value[open_basedir]" => {
             for folder in value.trim().split_str(":") {
                 named.folder(folder);

@@ -5,7 +5,7 @@ use bstr::ByteSlice as _;
 use super::{field, number};
 use crate::protocol::message::GroupFile;
 
-/// Version 1 says so when there is no limit (`PAGE_COUNTER_MAX`, include/linux/page_counter.h), a little less than this.
+/// Version 1 says so when there is no limit (`PAGE_COUNTER_MAX`, `include/linux/page_counter.h`), a little less than this.
 const NO_LIMIT: u64 = 1 << 62;
 
 /// Processor time of a group.

@@ -4,7 +4,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::Cluster;
-use crate::evidence::{findings::Replica, provenance::Lookup};
+use crate::evidence::{
+    findings::Replica,
+    provenance::{Lookup, Running},
+};
 
 /// The label by which a Deployment tells the pods of its templates apart.
 const TEMPLATE: &str = "pod-template-hash";
@@ -55,6 +58,58 @@ pub async fn replicas(cluster: &Cluster, pod: &Pod, container: &str) -> Lookup<V
             cluster.namespace
         )),
     }
+}
+
+/// What runs of one image in the namespace of a pod: its own container, and all.
+pub async fn of_image(
+    cluster: &Cluster,
+    pod: &Pod,
+    container: &str,
+) -> Lookup<(Running, Vec<Running>)> {
+    let Some(own) = running(pod).into_iter().find(|(name, _)| name == container) else {
+        return Lookup::Missing;
+    };
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    match pods.list(&ListParams::default()).await {
+        Ok(list) => {
+            let all = list.items.iter().flat_map(running).map(|(_, one)| one);
+            Lookup::Found((own.1, all.collect()))
+        }
+        Err(error) => Lookup::Unreadable(format!(
+            "cannot list pods in {}: {error}",
+            cluster.namespace
+        )),
+    }
+}
+
+/// The containers of a pod that run, by their names.
+fn running(pod: &Pod) -> Vec<(String, Running)> {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.as_slice());
+    let image = |name: &str| {
+        let mut containers = containers.into_iter().flatten();
+        containers.find(|one| one.name == name)?.image.clone()
+    };
+    let statuses = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    statuses
+        .filter_map(|status| {
+            let running = status.state.as_ref()?.running.as_ref()?;
+            let one = Running {
+                pod: pod.name_any(),
+                node: spec.and_then(|spec| spec.node_name.clone())?,
+                image: image(&status.name)?,
+                id: status.image_id.clone(),
+                started_at: running
+                    .started_at
+                    .as_ref()
+                    .map(|time| time.0.as_millisecond()),
+            };
+            Some((status.name.clone(), one))
+        })
+        .collect()
 }
 
 fn replica(pod: &Pod, container: &str) -> Replica {

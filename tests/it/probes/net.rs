@@ -153,7 +153,9 @@ fn row_of_ss(protocol: &str, line: &str) -> Row {
         "SYN-SENT" => "SYN_SENT",
         "CLOSE-WAIT" => "CLOSE_WAIT",
         "TIME-WAIT" => "TIME_WAIT",
+        "FIN-WAIT-1" => "FIN_WAIT1",
         "FIN-WAIT-2" => "FIN_WAIT2",
+        "LAST-ACK" => "LAST_ACK",
         "LISTEN" => "LISTEN",
         "UNCONN" => "CLOSE",
         other => panic!("{other} in {line}"),
@@ -211,6 +213,11 @@ fn the_sockets_of_a_namespace_are_those_that_ss_shows_with_queues_and_holders() 
     let Some(target) = in_namespace(EVERYTHING) else {
         return;
     };
+    wait_until("every end has been acknowledged", || {
+        let rows = of_ss(&target);
+        let is_passing = |state: &str| matches!(state, "FIN_WAIT1" | "LAST_ACK");
+        !rows.iter().any(|row| is_passing(&row.1))
+    });
     let told = report(&target);
     let (ours, theirs) = (of_kdbg(&told), of_ss(&target));
     assert!(theirs.len() > 15, "{theirs:#?}");

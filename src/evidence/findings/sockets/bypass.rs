@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Confidence, Finding, Id, NetFacts, Next, Said, Severity, Source, counted, fact, held_by,
+    Confidence, Finding, Id, NetFacts, Next, PROXIES, Said, Severity, Source, counted, fact,
+    held_by, sidecar,
 };
 use crate::{
     evidence::{
@@ -69,7 +70,7 @@ pub(super) fn bypassed<'a>(
         else {
             continue;
         };
-        if !matches!(names.owner(far), Owner::Pod(_)) {
+        if !matches!(names.owner(far), Owner::Pod(_)) || is_of_mesh(facts, socket) {
             continue;
         }
         let services: BTreeSet<&str> = names
@@ -91,6 +92,17 @@ pub(super) fn bypassed<'a>(
         }
     }
     found
+}
+
+/// Whether it is the mesh that connects, as it should: its proxy, which is out of sight in its own container.
+fn is_of_mesh(facts: &NetFacts<'_>, socket: &Socket) -> bool {
+    let has_sidecar = facts.pod.is_some_and(|pod| sidecar(pod).is_some());
+    let mut holders = socket.holders.iter();
+    has_sidecar
+        && holders.all(|holder| {
+            let process = facts.sockets.processes.get(&holder.pid);
+            process.is_some_and(|process| PROXIES.iter().any(|name| process.name == *name))
+        })
 }
 
 fn bypass(facts: &NetFacts<'_>, names: &Names<'_>, service: &str, sockets: &[&Socket]) -> Finding {

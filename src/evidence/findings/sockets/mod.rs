@@ -139,6 +139,20 @@ pub fn bypassed_services<'a>(facts: &NetFacts<'a>) -> Vec<&'a str> {
         .collect()
 }
 
+/// Containers of meshes: they hand on over loopback what comes from outside, and choose the pods of a Service
+/// themselves.
+const SIDECARS: [&str; 4] = ["istio-proxy", "linkerd-proxy", "envoy", "kuma-sidecar"];
+/// The programs in them.
+const PROXIES: [&str; 3] = ["envoy", "linkerd2-proxy", "kuma-dp"];
+
+/// The container of a mesh in a pod.
+fn sidecar(pod: &PodFacts) -> Option<&str> {
+    let mut names = pod.containers.iter();
+    names
+        .find(|name| SIDECARS.contains(&name.as_str()))
+        .map(String::as_str)
+}
+
 /// Whether the labels of a pod are those that a Service wants; one that wants none has its members from elsewhere.
 fn selects(service: &ServiceAddress, pod: &PodFacts) -> bool {
     service.namespace == pod.namespace

@@ -2,7 +2,7 @@
 
 use super::{
     Confidence, DeclaredPort, Finding, Id, NetFacts, PodFacts, Said, Severity, Source, fact,
-    selects,
+    selects, sidecar,
 };
 use crate::{
     evidence::{
@@ -16,8 +16,6 @@ use crate::{
 const STARTING: u64 = 60;
 /// The same where something of it listens already.
 const SETTLING: u64 = 10;
-/// Sidecars that hand on what comes from outside over loopback.
-const SIDECARS: [&str; 4] = ["istio-proxy", "linkerd-proxy", "envoy", "kuma-sidecar"];
 
 /// Who can reach what listens at a port.
 enum Reach<'a> {
@@ -130,13 +128,6 @@ fn loopback(
             command: bstr::BString::default(),
         }],
     }
-}
-
-fn sidecar(pod: &PodFacts) -> Option<&str> {
-    let mut names = pod.containers.iter();
-    names
-        .find(|name| SIDECARS.contains(&name.as_str()))
-        .map(String::as_str)
 }
 
 /// The Services of the pod that lead to one of its ports.
@@ -266,6 +257,8 @@ fn mismatch(
         format!("the pod listens on {}", open.join(", "))
     };
     known.push(fact(listens, Source::Sockets));
+    let is_loopback = matches!(reached, Some(Reach::Loopback(_)));
+    let is_handed_on = is_loopback && facts.pod.is_some_and(|pod| sidecar(pod).is_some());
     let what = match (target, reached) {
         (None, _) => "to a port that the pod does not have".to_owned(),
         (Some(target), Some(Reach::Loopback(_))) => {
@@ -277,7 +270,9 @@ fn mismatch(
         id: Id::PortMismatch,
         about: format!("{}:{}", service.name, port.number).into(),
         severity: Severity::High,
-        confidence: if open.is_empty() {
+        confidence: if is_handed_on {
+            Confidence::Possible
+        } else if open.is_empty() {
             Confidence::Likely
         } else {
             Confidence::Certain

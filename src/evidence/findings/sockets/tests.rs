@@ -259,6 +259,29 @@ fn pods_of_a_service_by_their_own_addresses_bypass_it() {
 }
 
 #[test]
+fn a_mesh_chooses_pods_and_hands_on_over_loopback() {
+    let mut case = Case::new();
+    case.pod.containers.push("istio-proxy".to_owned());
+    let mut direct = connection(40000, "10.1.0.6:5432", SocketState::Established, 0);
+    let verdict = case.judge([direct.clone()]);
+    assert_eq!(
+        ids(&verdict),
+        ["net.bypasses-service"],
+        "the program itself"
+    );
+    direct.inode = 0;
+    assert_eq!(
+        ids(&case.judge([direct])),
+        [""; 0],
+        "out of sight: the proxy"
+    );
+    case.pod.ports.clear();
+    case.serve(TargetPort::Number(9090));
+    let verdict = case.judge([listening("127.0.0.1:9090")]);
+    assert_eq!(verdict.listed[0].confidence, Confidence::Possible);
+}
+
+#[test]
 fn connections_that_only_the_peer_has_closed_are_found_when_they_stay() {
     let case = Case::new();
     let closed = |count: u16, silence, unread| {

@@ -1,0 +1,162 @@
+//! `kdbg files` and `kdbg watch` on pods that are short of something, and on one that is not.
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::harness::{Failure, Level, Phase, Test, check, container, pod, run};
+
+/// Fills its volume, keeps a deleted file on it, uses up its descriptors, and never rests.
+const SICK: &str = "
+import os, resource, signal
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+gone = open('/data/gone', 'wb')
+gone.write(b'x' * 1_000_000)
+gone.flush()
+os.unlink('/data/gone')
+full = open('/data/full', 'wb', buffering=0)
+try:
+    while full.write(b'x' * 65536): pass
+except OSError: pass
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+keep = []
+try:
+    while True: keep.append(open('/dev/null'))
+except OSError: pass
+while True: pass
+";
+/// Does a little of each.
+const WELL: &str = "
+import os, resource, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+gone = open('/data/gone', 'wb')
+gone.write(b'x' * 1000)
+gone.flush()
+os.unlink('/data/gone')
+kept = open('/data/kept', 'wb', buffering=0)
+kept.write(b'x' * 1_000_000)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+keep = [open('/dev/null') for _ in range(20)]
+while True: time.sleep(1)
+";
+
+/// A pod with a volume of 4 MiB in memory.
+fn working(name: &str, code: &str, limits: &Value) -> Value {
+    let app = container(
+        "app",
+        "python:user",
+        json!({
+            "command": ["/usr/bin/python3.11", "-S", "-c", code],
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            "resources": {"limits": limits},
+        }),
+    );
+    let volume = json!({"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}});
+    pod(name, &[app], json!({"volumes": [volume]}))
+}
+
+/// What `kdbg files` finds, by id and by what it is about, without the node's own disk.
+async fn found(test: &Test, pod: &str) -> Result<(Value, Vec<(String, String)>), Failure> {
+    let report = test.kdbg(&["files", pod, "-o", "json"]).await?.json()?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    let mut found: Vec<_> = findings
+        .iter()
+        .map(|finding| (text(&finding["id"]), text(&finding["about"])))
+        .filter(|(id, about)| id != "files.volume-full" || about == "/data")
+        .collect();
+    found.sort();
+    Ok((report, found))
+}
+
+/// The last of some looks at a pod.
+async fn watched(test: &Test, pod: &str) -> Result<Value, Failure> {
+    let arguments = [
+        "watch",
+        pod,
+        "--interval",
+        "500ms",
+        "--for",
+        "2s",
+        "-o",
+        "json",
+    ];
+    let ran = test.kdbg(&arguments).await?;
+    let last = ran.stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).map_err(|error| Failure::new(format!("no JSON ({error}): {ran}")))
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: the kubelet mounts the volume and sets the limits"]
+async fn what_a_pod_runs_short_of_is_found_and_what_it_has_enough_of_is_not() {
+    run("short", Level::Restricted, async |test| {
+        let limits = json!({"memory": "64Mi", "cpu": "100m"});
+        test.create_object::<Pod>(working("sick", SICK, &limits))
+            .await?;
+        test.create_object::<Pod>(working("well", WELL, &json!({"memory": "128Mi"})))
+            .await?;
+        for name in ["sick", "well"] {
+            test.wait_for_pod(name, "is ready", |pod| Phase::of(pod).ready)
+                .await?;
+        }
+        // The program needs a while at a tenth of a processor to have used up everything.
+        let expected = [
+            ("files.deleted-open", "/data/gone"),
+            ("files.fd-limit-near", "open files"),
+            ("files.volume-full", "/data"),
+        ]
+        .map(|(id, about)| (id.to_owned(), about.to_owned()));
+        let wait = std::time::Duration::from_mins(1);
+        crate::harness::wait_until(&test.cluster, "all is used up", wait, async || {
+            let (report, found) = found(test, "sick").await?;
+            Ok(if found == expected {
+                Ok(())
+            } else {
+                Err(format!("{found:?} of {report}"))
+            })
+        })
+        .await?;
+        let (report, found) = found(test, "well").await?;
+        check(found.is_empty(), || {
+            format!("the control: {found:?} in {report}")
+        })?;
+        let volume = report["volumes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|row| row["mounted_on"] == "/data");
+        check(
+            volume.is_some_and(|row| row["bytes"]["size"] == 4 << 20),
+            || format!("{volume:?}"),
+        )?;
+
+        let sick = watched(test, "sick").await?;
+        let group = &sick["group"];
+        check(group["memory_limit_bytes"] == 64 << 20, || {
+            format!("the limit of memory: {sick}")
+        })?;
+        check(group["cpu_limit"] == 100, || {
+            format!("the limit of processor time: {sick}")
+        })?;
+        check(
+            group["throttled"].as_u64().is_some_and(|share| share > 0),
+            || format!("throttling: {sick}"),
+        )?;
+        check(
+            group["memory_bytes"].as_u64().is_some_and(|used| used > 0),
+            || format!("memory: {sick}"),
+        )?;
+        check(sick["restarts"]["count"] == 0, || {
+            format!("restarts: {sick}")
+        })?;
+        let well = watched(test, "well").await?;
+        let group = &well["group"];
+        check(group["memory_limit_bytes"] == 128 << 20, || {
+            format!("the control's limit: {well}")
+        })?;
+        check(
+            group["cpu_limit"].is_null() && group["throttled"].as_u64().unwrap_or(0) == 0,
+            || format!("the control is throttled: {well}"),
+        )
+    })
+    .await;
+}
