@@ -1,5 +1,6 @@
 //! What the cluster has behind the names that were asked for.
 
+use bstr::ByteSlice as _;
 use futures::future::join_all;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
         names::{Answer, Behind, Remark, explain},
         provenance::Lookup,
     },
-    protocol::message::DnsOutcome,
+    protocol::message::{DnsOutcome, DnsQuery, SearchRule},
     target::{
         Place, Target,
         pod::{Cluster, objects},
@@ -48,6 +49,9 @@ fn names(told: &Told) -> Vec<(String, ClusterName, Answer)> {
             continue;
         };
         let answer = answer(&query.outcome);
+        if answer == Answer::NoName && is_far_fetched(query) {
+            continue;
+        }
         match found.iter_mut().find(|(name, ..)| *name == query.name) {
             Some((_, _, known)) => known.join(answer),
             None => found.push((query.name.clone(), form, answer)),
@@ -59,6 +63,20 @@ fn names(told: &Told) -> Vec<(String, ClusterName, Answer)> {
     }
     found.truncate(MOST_NAMES);
     found
+}
+
+/// `api.example.org` with a suffix of the search list has the form of an endpoint of Service `example`: nobody meant that.
+fn is_far_fetched(query: &DnsQuery) -> bool {
+    let SearchRule::Suffix(suffix) = &query.rule else {
+        return false;
+    };
+    let name = query.name.trim_end_matches('.');
+    let suffix = suffix.to_str_lossy();
+    let Some(typed) = name.strip_suffix(suffix.trim_end_matches('.')) else {
+        return false;
+    };
+    let labels: Vec<_> = typed.trim_end_matches('.').split('.').collect();
+    labels.len() > 2 && !labels.contains(&"svc") && !typed.starts_with('_')
 }
 
 fn answer(outcome: &DnsOutcome) -> Answer {
@@ -104,4 +122,41 @@ async fn behind(cluster: &Cluster, form: &ClusterName) -> Behind {
         }
     }
     behind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::Via;
+
+    fn query(name: &str, suffix: Option<&str>) -> DnsQuery {
+        DnsQuery {
+            at: 0,
+            took: 0,
+            server: ([10, 0, 0, 1], 53).into(),
+            via: Via::Udp,
+            name: name.to_owned(),
+            rule: suffix.map_or(SearchRule::AsIs, |suffix| SearchRule::Suffix(suffix.into())),
+            kind: 1,
+            attempt: 1,
+            outcome: DnsOutcome::TimedOut,
+        }
+    }
+
+    #[test]
+    fn a_name_of_elsewhere_is_no_service_because_of_the_search_list() {
+        let suffix = Some("svc.cluster.local");
+        assert!(is_far_fetched(&query(
+            "api.example.org.svc.cluster.local.",
+            suffix
+        )));
+        for (name, suffix) in [
+            ("db.shop.svc.cluster.local.", suffix),
+            ("db.shop.svc.cluster.local.", Some("cluster.local")),
+            ("db-0.db.shop.svc.cluster.local.", Some("cluster.local")),
+            ("db-0.db.shop.svc.cluster.local.", None),
+        ] {
+            assert!(!is_far_fetched(&query(name, suffix)), "{name} {suffix:?}");
+        }
+    }
 }
