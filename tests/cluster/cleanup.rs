@@ -17,12 +17,23 @@ async fn start(test: &Test) -> Result<(), Failure> {
         test.start(pod).await?;
         test.kdbg(&["env", name]).await?.ended_with(0)?;
     }
-    // what has just been used is in use until its session has ended
     for name in ["one", "two"] {
-        wait_for_processes(test, name, "no session", |processes| {
-            !processes.contains("serve")
+        // the status follows the container
+        test.wait_for_pod(name, "has an agent that runs", |pod| {
+            let statuses = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.ephemeral_container_statuses.as_deref());
+            let states = statuses
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|status| status.state.as_ref());
+            states.into_iter().any(|state| state.running.is_some())
         })
         .await?;
+        // what has just been used is in use until its session has ended
+        let rests = |processes: &str| !processes.contains("kdbg-agent serve");
+        wait_for_processes(test, name, "no session", rests).await?;
     }
     Ok(())
 }
