@@ -20,7 +20,7 @@ use crate::{
 pub use error::TargetError;
 pub use selector::{Kind, Selector, SelectorError};
 
-use pod::{PodFound, PodOptions, PodRefused};
+use pod::{Described, PodFound, PodOptions, PodRefused};
 
 /// A target with an agent beside it.
 pub struct Target {
@@ -86,6 +86,14 @@ impl Candidate {
             Self::Local => "this machine".to_owned(),
             Self::Pod(pod) => pod.name(),
             Self::Refused(pod) => pod.name.clone(),
+        }
+    }
+
+    /// What the cluster tells of it; `None` for a process of this machine, and for what cannot be looked at.
+    pub fn described(&self) -> Option<Described> {
+        match self {
+            Self::Local | Self::Refused(_) => None,
+            Self::Pod(pod) => Some(pod.described()),
         }
     }
 
@@ -172,13 +180,18 @@ impl Target {
         if let Some(opened) = kept {
             return Ok(opened.into());
         }
+        Self::find(wanted).await?.open(wanted).await
+    }
+
+    /// Finds the target, the best one where a name means several.
+    pub async fn find(wanted: &Wanted) -> Result<Candidate, TargetError> {
         let mut candidates = wanted.candidates().await?;
         if candidates.is_empty() {
             return Err(TargetError::Empty {
                 target: wanted.selector.to_string(),
             });
         }
-        candidates.swap_remove(0).open(wanted).await
+        Ok(candidates.swap_remove(0))
     }
 
     /// This machine, with its agent as the process: it stands in the network in which kdbg does.

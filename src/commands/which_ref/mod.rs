@@ -16,6 +16,7 @@ use clap::Args;
 
 use self::search::{Question, find};
 pub(super) use self::{
+    origin::{built_from, started_archives},
     search::{Found, Prepared},
     short::{at_once, fit},
 };

@@ -87,6 +87,21 @@ pub struct PodFound {
     pub of: usize,
 }
 
+/// A container as the cluster tells of it: what can be asked for while the agent is still on its way.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The pod, as it was found.
+    pub object: Box<Pod>,
+    /// The container that is looked at.
+    pub container: String,
+    /// Its image, as the node names it.
+    pub image: String,
+    /// The digest of its image.
+    pub image_id: String,
+}
+
 /// Where the agent stands, and by which way it got there.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -217,6 +232,17 @@ impl PodFound {
     /// The pod's name.
     pub fn name(&self) -> String {
         self.pod.name_any()
+    }
+
+    /// What the cluster tells of it.
+    pub fn described(&self) -> Described {
+        Described {
+            cluster: self.cluster.clone(),
+            object: Box::new(self.pod.clone()),
+            container: self.found.name.clone(),
+            image: self.found.image.clone(),
+            image_id: self.found.image_id.clone(),
+        }
     }
 
     /// Puts an agent beside the container, with the least rights that let it look.
@@ -386,6 +412,19 @@ impl PodFound {
             refused: Vec::new(),
             missing_image: None,
             volumes: declared::volumes(&self.pod, &self.found.name),
+        }
+    }
+}
+
+impl Place {
+    /// What the cluster tells of the container.
+    pub fn described(&self) -> Described {
+        Described {
+            cluster: self.cluster.clone(),
+            object: self.object.clone(),
+            container: self.container.clone(),
+            image: self.image.clone(),
+            image_id: self.image_id.clone(),
         }
     }
 }
