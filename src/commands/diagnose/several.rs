@@ -50,7 +50,9 @@ pub(super) async fn run(
             let status = verdict.and_then(|(mut verdict, files)| {
                 let files = files.into_iter();
                 let files = files.map(|(name, content)| (format!("{named}/{name}"), content));
-                raw.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
+                raw.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(files);
                 let status = status(&verdict);
                 take_shared(
                     &mut verdict,
@@ -106,8 +108,12 @@ fn take_shared(verdict: &mut Verdict, shared: &mut Verdict) {
 fn essence(verdict: &Verdict) -> Vec<u8> {
     let mut verdict = verdict.clone();
     for one in verdict.causes.iter_mut().chain(&mut verdict.listed) {
-        one.facts
-            .retain(|fact| !matches!(fact.source, Source::Probe | Source::Sockets | Source::File(_)));
+        one.facts.retain(|fact| {
+            !matches!(
+                fact.source,
+                Source::Probe | Source::Sockets | Source::File(_)
+            )
+        });
     }
     for one in &mut verdict.ruled_out {
         one.because.clear();
