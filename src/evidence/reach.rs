@@ -6,7 +6,7 @@ use nix::libc;
 
 use crate::protocol::message::{
     ConnectOutcome, Connection, DnsOutcome, Ending, Exchange, Http2State, Icmp, Phase, Reading,
-    Route,
+    Route, Uploaded,
 };
 
 /// Microseconds as people read them.
@@ -210,6 +210,22 @@ pub fn sent(sent: u64, acknowledged: u64) -> String {
             ", {} sent and {acknowledged} of them acknowledged by the kernel",
             bytes(sent)
         ),
+    }
+}
+
+/// How much of the body of a request was sent, when that is not all of it.
+pub fn uploaded(upload: &Uploaded, of: Option<u64>) -> String {
+    if upload.whole {
+        return String::new();
+    }
+    let stopped = if upload.stopped {
+        ", then the rest was not wanted"
+    } else {
+        ""
+    };
+    match of {
+        Some(all) => format!(", {} of {} of the body{stopped}", upload.bytes, bytes(all)),
+        None => format!(", {} of the body{stopped}", bytes(upload.bytes)),
     }
 }
 
