@@ -34,6 +34,7 @@ enum Data {
         bytes: Vec<u8>,
         warnings: Mutex<Vec<String>>,
         unordered: Option<Vec<Vec<u8>>>,
+        essence: Option<Vec<String>>,
     },
 }
 
@@ -46,6 +47,9 @@ pub struct Kept {
     pub warnings: Vec<String>,
     /// What the answer consists of, when the order of its parts says nothing; each as it is, also where the data hides it.
     pub unordered: Option<Vec<Vec<u8>>>,
+    /// What the answer comes to, in lines whose order says nothing, when the data has what differs at every look: times, counts,
+    /// the ports of this moment.
+    pub essence: Option<Vec<String>>,
 }
 
 impl Printer {
@@ -76,6 +80,7 @@ impl Printer {
                 bytes: Vec::new(),
                 warnings: Mutex::default(),
                 unordered: None,
+                essence: None,
             },
             stdout_colours: self.stdout_colours,
             stderr_choice: self.stderr_choice,
@@ -92,9 +97,11 @@ impl Printer {
                 bytes,
                 warnings,
                 unordered,
+                essence,
             } => Kept {
                 data: bytes,
                 unordered,
+                essence,
                 warnings: warnings
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner),
@@ -106,6 +113,14 @@ impl Printer {
     pub fn compare_by<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) {
         if let Data::Kept { unordered, .. } = &mut self.data {
             *unordered = Some(parts.map(<[u8]>::to_vec).collect());
+        }
+    }
+
+    /// Says what an answer comes to: by these lines it is compared with those of other pods, and where it differs they are
+    /// what is shown of it.
+    pub fn compare_by_essence(&mut self, lines: impl IntoIterator<Item = String>) {
+        if let Data::Kept { essence, .. } = &mut self.data {
+            *essence = Some(lines.into_iter().collect());
         }
     }
 

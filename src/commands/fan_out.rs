@@ -39,6 +39,8 @@ enum Key {
     Bytes(Vec<u8>),
     /// Sorted: their order says nothing.
     Parts(Vec<Vec<u8>>),
+    /// What it comes to, sorted.
+    Essence(Vec<Vec<u8>>),
 }
 
 /// Runs a command on the target, or on each of its pods when all are meant.
@@ -121,13 +123,15 @@ async fn ask(
     let pod = target.to_string();
     let status = look(target, &mut printer).await?;
     let kept = printer.into_kept();
-    let key = match &kept.unordered {
-        None => Key::Bytes(put_aside(&kept.data, &own)),
-        Some(parts) => {
-            let mut parts: Vec<_> = parts.iter().map(|part| put_aside(part, &own)).collect();
-            parts.sort();
-            Key::Parts(parts)
-        }
+    let sorted = |parts: &mut dyn Iterator<Item = &[u8]>| {
+        let mut parts: Vec<_> = parts.map(|part| put_aside(part, &own)).collect();
+        parts.sort();
+        parts
+    };
+    let key = match (&kept.essence, &kept.unordered) {
+        (Some(lines), _) => Key::Essence(sorted(&mut lines.iter().map(String::as_bytes))),
+        (None, Some(parts)) => Key::Parts(sorted(&mut parts.iter().map(Vec::as_slice))),
+        (None, None) => Key::Bytes(put_aside(&kept.data, &own)),
     };
     Ok(Answer {
         pod,
@@ -173,7 +177,7 @@ fn text(groups: &[Vec<Answer>], printer: &mut Printer) -> Result<(), CommandErro
         let gap = if place > 0 { "\n" } else { "" };
         writeln!(out, "{gap}{heading}").map_err(CommandError::output)?;
         match groups.first().and_then(|normal| normal.first()) {
-            Some(normal) if place > 0 && matches!(first.key, Key::Parts(_)) => {
+            Some(normal) if place > 0 && !matches!(first.key, Key::Bytes(_)) => {
                 out.write_all(&line_changes(normal, first))
             }
             _ => out.write_all(&first.kept.data),
@@ -194,9 +198,13 @@ fn text(groups: &[Vec<Answer>], printer: &mut Printer) -> Result<(), CommandErro
 /// The lines of one answer that another one lacks, and the reverse; for answers whose order says nothing.
 fn line_changes(normal: &Answer, other: &Answer) -> Vec<u8> {
     let lines = |answer: &Answer| -> BTreeMap<Vec<u8>, Vec<u8>> {
-        answer
-            .kept
-            .data
+        let essence = answer.kept.essence.as_ref().map(|lines| {
+            let lines = lines.iter().map(|line| format!("{line}\n"));
+            lines.collect::<String>().into_bytes()
+        });
+        essence
+            .as_deref()
+            .unwrap_or(&answer.kept.data)
             .lines_with_terminator()
             .map(|line| (put_aside(line, &answer.own), line.to_vec()))
             .collect()
