@@ -213,19 +213,11 @@ pub fn sent(sent: u64, acknowledged: u64) -> String {
     }
 }
 
-/// How much of the body of a request was sent, when that is not all of it.
+/// How much of the body of a request was sent: `5 of 9 bytes of the body`.
 pub fn uploaded(upload: &Uploaded, of: Option<u64>) -> String {
-    if upload.whole {
-        return String::new();
-    }
-    let stopped = if upload.stopped {
-        ", then the rest was not wanted"
-    } else {
-        ""
-    };
     match of {
-        Some(all) => format!(", {} of {} of the body{stopped}", upload.bytes, bytes(all)),
-        None => format!(", {} of the body{stopped}", bytes(upload.bytes)),
+        Some(all) => format!("{} of {} of the body", upload.bytes, bytes(all)),
+        None => format!("{} of the body", bytes(upload.bytes)),
     }
 }
 

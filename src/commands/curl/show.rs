@@ -120,10 +120,15 @@ impl Seen {
         let (Ending::Done, false) = (&end.ending, end.upload.whole) else {
             return None;
         };
-        let acknowledged = reach::sent(end.sent, end.acknowledged);
+        let so_far = reach::uploaded(&end.upload, self.upload);
+        let rest = if end.upload.stopped {
+            ", and got no more"
+        } else {
+            ""
+        };
+        let sent = reach::sent(end.sent, end.acknowledged);
         Some(format!(
-            "the server answered before it had the body{}{acknowledged}",
-            reach::uploaded(&end.upload, self.upload)
+            "the server answered when {so_far} had been sent{rest}{sent}"
         ))
     }
 
@@ -144,7 +149,8 @@ impl Seen {
             text += ", TLS is up";
         }
         text += &reach::sent(end.sent, end.acknowledged);
-        if end.http2.is_none() {
+        if end.http2.is_none() && !end.upload.whole {
+            text += ", ";
             text += &reach::uploaded(&end.upload, self.upload);
         }
         let came = match (end.phase, end.received, end.body) {

@@ -445,6 +445,40 @@ fn the_questions_are_those_that_musl_and_glibc_send() {
 }
 
 #[test]
+fn a_request_by_name_tells_each_question_of_the_search_list_and_each_address_with_its_time() {
+    let server = NameServer::start("127.77.0.8", 53, |answer| vec![answer]);
+    let resolv_conf = format!(
+        "search b.test a.test\nnameserver {}\noptions ndots:5\n",
+        server.address.ip()
+    );
+    let Some((target, _folder)) = with_files(&resolv_conf, "") else {
+        return;
+    };
+    // Nobody has these addresses.
+    let words = ["http://web:81/", "--connect-timeout", "300ms"];
+    let told = report("curl", &target, &words, &["--json"]);
+    assert_eq!(asked(&told), ["web.b.test.", "web.a.test."]);
+    for query in told["queries"].as_array().unwrap() {
+        assert!(query["took_us"].as_u64().unwrap() > 0, "{query}");
+        let rcode = &query["answer"]["rcode"];
+        let is_there = query["name"] == "web.a.test.";
+        assert_eq!(rcode, if is_there { "NOERROR" } else { "NXDOMAIN" });
+    }
+    let connections = told["connections"].as_array().unwrap();
+    let mut addresses: Vec<_> = connections
+        .iter()
+        .map(|one| one["address"].as_str().unwrap())
+        .collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, ["10.0.0.1:81", "10.0.0.2:81", "[fd00::1]:81"]);
+    for one in connections {
+        assert!(one["took_us"].as_u64().is_some(), "{one}");
+        assert_ne!(one["outcome"], "connected", "{one}");
+        assert!(!one["said"].as_str().unwrap().is_empty(), "{one}");
+    }
+}
+
+#[test]
 fn where_glibc_and_musl_part_is_told() {
     let server = NameServer::start("127.77.0.3", 53, |answer| vec![answer]);
     let resolv_conf = format!("search test\nnameserver {}\n", server.address.ip());

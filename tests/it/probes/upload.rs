@@ -185,7 +185,7 @@ fn a_server_that_is_asked_first_and_says_no_gets_nothing() {
     let output = kdbg(["curl", &target.target(), &url, "--data-binary", &body]);
     assert_code(&output, 0);
     assert!(
-        said(&output).contains("the server answered before it had the body, 0 of 50000000 bytes of the body, then the rest was not wanted"),
+        said(&output).contains("the server answered when 0 of 50000000 bytes of the body had been sent, and got no more, "),
         "{}",
         said(&output)
     );
