@@ -34,8 +34,11 @@ enum Data {
         bytes: Vec<u8>,
         warnings: Mutex<Vec<String>>,
         unordered: Option<Vec<Vec<u8>>>,
-        essence: Option<Vec<String>>,
+        essence: Option<Vec<u8>>,
+        outline: Option<Vec<String>>,
     },
+    /// There is none: this printer is for messages.
+    Nowhere(io::Sink),
 }
 
 /// What was printed instead of going out.
@@ -47,9 +50,11 @@ pub struct Kept {
     pub warnings: Vec<String>,
     /// What the answer consists of, when the order of its parts says nothing; each as it is, also where the data hides it.
     pub unordered: Option<Vec<Vec<u8>>>,
+    /// What two answers must have in common to be alike, when that is not all of them.
+    pub essence: Option<Vec<u8>>,
     /// What the answer comes to, in lines whose order says nothing, when the data has what differs at every look: times, counts,
     /// the ports of this moment.
-    pub essence: Option<Vec<String>>,
+    pub outline: Option<Vec<String>>,
 }
 
 impl Printer {
@@ -81,6 +86,7 @@ impl Printer {
                 warnings: Mutex::default(),
                 unordered: None,
                 essence: None,
+                outline: None,
             },
             stdout_colours: self.stdout_colours,
             stderr_choice: self.stderr_choice,
@@ -89,19 +95,30 @@ impl Printer {
         }
     }
 
+    /// A printer for messages only, beside this one.
+    #[must_use]
+    pub fn messages(&self) -> Self {
+        Self {
+            data: Data::Nowhere(io::sink()),
+            ..*self
+        }
+    }
+
     /// What was kept.
     pub fn into_kept(self) -> Kept {
         match self.data {
-            Data::Stdout(_) => Kept::default(),
+            Data::Stdout(_) | Data::Nowhere(_) => Kept::default(),
             Data::Kept {
                 bytes,
                 warnings,
                 unordered,
                 essence,
+                outline,
             } => Kept {
                 data: bytes,
                 unordered,
                 essence,
+                outline,
                 warnings: warnings
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner),
@@ -116,11 +133,18 @@ impl Printer {
         }
     }
 
+    /// Says by what an answer is compared with those of other pods, when parts of it say nothing.
+    pub fn compare_as(&mut self, bytes: Vec<u8>) {
+        if let Data::Kept { essence, .. } = &mut self.data {
+            *essence = Some(bytes);
+        }
+    }
+
     /// Says what an answer comes to: by these lines it is compared with those of other pods, and where it differs they are
     /// what is shown of it.
-    pub fn compare_by_essence(&mut self, lines: impl IntoIterator<Item = String>) {
-        if let Data::Kept { essence, .. } = &mut self.data {
-            *essence = Some(lines.into_iter().collect());
+    pub fn compare_by_outline(&mut self, lines: impl IntoIterator<Item = String>) {
+        if let Data::Kept { outline, .. } = &mut self.data {
+            *outline = Some(lines.into_iter().collect());
         }
     }
 
@@ -129,6 +153,7 @@ impl Printer {
         match &mut self.data {
             Data::Stdout(stdout) => stdout,
             Data::Kept { bytes, .. } => bytes,
+            Data::Nowhere(sink) => sink,
         }
     }
 

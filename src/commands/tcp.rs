@@ -133,7 +133,7 @@ fn show(
         let differs = args.from.compare(targets, &courses, reports, printer)?;
         return Ok(differs.unwrap_or_else(|| status(told)));
     }
-    printer.compare_by_essence(phases::essence(&course(told)));
+    printer.compare_by_outline(phases::outline(&course(told)));
     if is_json {
         printer.json(&Report::new(target, told))?;
     } else {

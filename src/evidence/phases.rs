@@ -56,7 +56,7 @@ impl Step {
 }
 
 /// What a course comes to, one line a phase, without times.
-pub fn essence(steps: &[Step]) -> Vec<String> {
+pub fn outline(steps: &[Step]) -> Vec<String> {
     let line = |step: &Step| format!("{}: {}", step.phase, step.key);
     steps.iter().map(line).collect()
 }

@@ -174,7 +174,7 @@ async fn alone(
         Some(each) => Some(ask(&each, target, printer).await?),
         None => None,
     };
-    printer.compare_by_essence(phases::essence(&course(&told)));
+    printer.compare_by_outline(phases::outline(&course(&told)));
     let mut remarks = lookup_remarks(&told, &question.name);
     if !args.short {
         remarks.extend(cluster::remarks(&told, target).await);

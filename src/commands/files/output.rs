@@ -55,7 +55,7 @@ pub(super) fn text(
 
 /// What it comes to, to be compared with another pod: which files are open and how, what is mounted, the limit, and what is
 /// wrong. Sizes, times and numbers are no difference between two pods.
-pub(super) fn essence(facts: &FileFacts, verdict: &Verdict) -> BTreeSet<String> {
+pub(super) fn outline(facts: &FileFacts, verdict: &Verdict) -> BTreeSet<String> {
     let held = facts.held().iter().filter_map(|file| {
         let path = path(file)?;
         let way = match (file.by, file.opened) {
