@@ -68,8 +68,15 @@ pub(super) fn outline(facts: &FileFacts, verdict: &Verdict) -> BTreeSet<String> 
         Some(format!("{way} {}{deleted}", safe(path)))
     });
     let stores = facts.stores.found().into_iter().flatten();
-    let stores =
-        stores.map(|store| format!("mounted {} {}", safe(&store.mount.point), what(store)));
+    let stores = stores.map(|store| {
+        let what = what(store);
+        // The API server makes this volume's name up, another one for each pod.
+        let what = match what.split_once("kube-api-access-") {
+            Some((before, _)) => format!("{before}kube-api-access"),
+            None => what,
+        };
+        format!("mounted {} {what}", safe(&store.mount.point))
+    });
     let limit = facts.descriptors.found().map(|limit| match limit.soft {
         Bound::At(soft) => format!("at most {soft} descriptors"),
         Bound::Unlimited => "descriptors without a limit".to_owned(),
