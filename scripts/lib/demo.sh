@@ -12,6 +12,7 @@ need_tools() {
       prlimit | unshare) packages+=(util-linux) ;;
       dig) packages+=(bind9-dnsutils) ;;
       ip) packages+=(iproute2) ;;
+      musl-gcc) packages+=(musl-tools) ;;
       *) packages+=("$tool") ;;
     esac
   done

@@ -11,6 +11,15 @@ use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 /// Blocks until all is sent. Needs nothing but the thread it runs in (a walk adds its own, which end with
 /// it), so that a thread with the file-system ids of another user sees what that user may see.
 pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
+    answer_with(request, None, output)
+}
+
+/// The same for a request that the client may send more of.
+pub(super) fn answer_with(
+    request: &Request,
+    input: Option<&dyn http::Input>,
+    output: &mut dyn Output,
+) -> Answer {
     let _borrowed = process_of(request).and_then(Borrowed::of);
     match request {
         Request::Processes(scope) => processes::answer(*scope, output),
@@ -37,7 +46,7 @@ pub fn answer(request: &Request, output: &mut dyn Output) -> Answer {
         Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
         Request::Tcp(request) => tcp::answer(request, output),
         Request::Lookup(request) => lookup::answer(request, output),
-        Request::Http(request) => http::answer(request, output),
+        Request::Http(request) => http::answer(request, input, output),
         Request::Connections(request) => connections::answer(request, output),
         Request::Files(process) => held_files::answer(*process, output),
         Request::Volumes(process) => volumes::answer(*process, output),

@@ -22,6 +22,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
 use super::{
+    http,
     output::{Output, Stop},
     probe,
     run::{self, Channel, Families, Family, Inbox, Message},
@@ -293,7 +294,7 @@ impl Conversation {
     /// Starts a request, or queues it. A refusal is queued too: this thread must not wait for the pipe.
     fn accept(self: &Arc<Self>, number: u32, request: Option<Request>) -> io::Result<()> {
         let inbox = match &request {
-            Some(Request::Run(_)) => Some(Inbox::new()?),
+            Some(request) if request.has_input() => Some(Inbox::new()?),
             _ => None,
         };
         let stream = Arc::new(Stream {
@@ -354,13 +355,27 @@ impl Conversation {
             let answer = match job {
                 Ok(request) => output.checkpoint().and_then(|()| match &request {
                     Request::Run(run) => run::answer(run, &mut output),
-                    other => probe::answer(other, &mut output),
+                    other => {
+                        let input = StreamInput::of(self, number, &stream);
+                        let input = input.as_ref().map(|input| input as &dyn http::Input);
+                        probe::answer_with(other, input, &mut output)
+                    }
                 }),
                 Err(cause) => Err(Failure::new("answer the request", cause).into()),
             };
             // A pipe that is broken by now shows itself to the main thread too.
             let _ = self.conclude(number, &stream, answer);
         }
+    }
+
+    /// Lets the client send more.
+    fn grant(&self, number: u32, credit: Option<u32>) -> Result<(), Stop> {
+        let Some(credit) = credit else {
+            return Ok(());
+        };
+        self.lock_pipe()
+            .write(Kind::Credit, number, &credit.to_le_bytes())
+            .map_err(|_| Stop::Broken)
     }
 
     fn conclude(
@@ -380,6 +395,39 @@ impl Conversation {
             }
             Err(Stop::Cancelled | Stop::Broken) => Ok(()),
         }
+    }
+}
+
+/// What the client sends beside a request.
+struct StreamInput<'a> {
+    conversation: &'a Conversation,
+    number: u32,
+    inbox: &'a Inbox,
+}
+
+impl<'a> StreamInput<'a> {
+    fn of(conversation: &'a Conversation, number: u32, stream: &'a Stream) -> Option<Self> {
+        let inbox = stream.inbox.as_ref()?;
+        Some(Self {
+            conversation,
+            number,
+            inbox,
+        })
+    }
+}
+
+impl http::Input for StreamInput<'_> {
+    fn wake(&self) -> BorrowedFd<'_> {
+        self.inbox.waker()
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        self.inbox.take()
+    }
+
+    fn took(&self, bytes: usize) -> Result<(), Stop> {
+        self.conversation
+            .grant(self.number, self.inbox.taken(bytes))
     }
 }
 
@@ -503,13 +551,8 @@ impl Channel for StreamOutput<'_> {
     }
 
     fn took_input(&mut self, bytes: usize) -> Result<(), Stop> {
-        let Some(credit) = self.inbox().taken(bytes) else {
-            return Ok(());
-        };
         self.conversation
-            .lock_pipe()
-            .write(Kind::Credit, self.number, &credit.to_le_bytes())
-            .map_err(|_| Stop::Broken)
+            .grant(self.number, self.inbox().taken(bytes))
     }
 
     fn started(&mut self, family: &Arc<Family>) {

@@ -95,6 +95,15 @@ impl<'a> Steps<'a> {
         self.records.checkpoint()
     }
 
+    /// Says that it goes on, when it has said nothing for a while.
+    pub(super) fn sign_of_life(&mut self, phase: Phase) -> Result<(), Stop> {
+        if self.last_record.elapsed() >= SIGN_OF_LIFE {
+            let at = self.now();
+            self.tell(ProbeRecord::Waiting { at, phase })?;
+        }
+        Ok(())
+    }
+
     /// Waits until one of several sockets is ready; `false` when the deadline passes first.
     pub(super) fn wait(
         &mut self,
@@ -104,10 +113,7 @@ impl<'a> Steps<'a> {
     ) -> Result<bool, Stop> {
         loop {
             self.records.checkpoint()?;
-            if self.last_record.elapsed() >= SIGN_OF_LIFE {
-                let at = self.now();
-                self.tell(ProbeRecord::Waiting { at, phase })?;
-            }
+            self.sign_of_life(phase)?;
             let left = deadline.at.saturating_duration_since(Instant::now());
             // Rounded up, so that the last moment is not spent in a loop.
             let slice = left.min(SLICE) + Duration::from_micros(999);

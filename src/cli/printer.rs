@@ -35,6 +35,7 @@ enum Data {
         warnings: Mutex<Vec<String>>,
         unordered: Option<Vec<Vec<u8>>>,
         essence: Option<Vec<u8>>,
+        outline: Option<Vec<String>>,
     },
     /// There is none: this printer is for messages.
     Nowhere(io::Sink),
@@ -51,6 +52,9 @@ pub struct Kept {
     pub unordered: Option<Vec<Vec<u8>>>,
     /// What two answers must have in common to be alike, when that is not all of them.
     pub essence: Option<Vec<u8>>,
+    /// What the answer comes to, in lines whose order says nothing, when the data has what differs at every look: times, counts,
+    /// the ports of this moment.
+    pub outline: Option<Vec<String>>,
 }
 
 impl Printer {
@@ -82,6 +86,7 @@ impl Printer {
                 warnings: Mutex::default(),
                 unordered: None,
                 essence: None,
+                outline: None,
             },
             stdout_colours: self.stdout_colours,
             stderr_choice: self.stderr_choice,
@@ -108,10 +113,12 @@ impl Printer {
                 warnings,
                 unordered,
                 essence,
+                outline,
             } => Kept {
                 data: bytes,
                 unordered,
                 essence,
+                outline,
                 warnings: warnings
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner),
@@ -130,6 +137,14 @@ impl Printer {
     pub fn compare_as(&mut self, bytes: Vec<u8>) {
         if let Data::Kept { essence, .. } = &mut self.data {
             *essence = Some(bytes);
+        }
+    }
+
+    /// Says what an answer comes to: by these lines it is compared with those of other pods, and where it differs they are
+    /// what is shown of it.
+    pub fn compare_by_outline(&mut self, lines: impl IntoIterator<Item = String>) {
+        if let Data::Kept { outline, .. } = &mut self.data {
+            *outline = Some(lines.into_iter().collect());
         }
     }
 

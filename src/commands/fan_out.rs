@@ -40,6 +40,8 @@ enum Key {
     Bytes(Vec<u8>),
     /// Sorted: their order says nothing.
     Parts(Vec<Vec<u8>>),
+    /// What it comes to, sorted.
+    Outline(Vec<Vec<u8>>),
 }
 
 /// Runs a command on the target, or on each of its pods when all are meant.
@@ -112,14 +114,7 @@ pub(super) async fn gather<P>(
     let mut failed = Vec::new();
     for (_, pod, answer) in answers {
         match answer {
-            Ok(answer) => match groups.iter_mut().find(|group| {
-                group
-                    .first()
-                    .is_some_and(|first| first.key == answer.key && first.status == answer.status)
-            }) {
-                Some(group) => group.push(answer),
-                None => groups.push(vec![answer]),
-            },
+            Ok(answer) => add(&mut groups, answer),
             Err(error) => failed.push((pod, error)),
         }
     }
@@ -166,15 +161,7 @@ async fn ask<P>(
     let pod = target.to_string();
     let status = look(target, prepared, &mut printer).await?;
     let kept = printer.into_kept();
-    let key = match (&kept.essence, &kept.unordered) {
-        (Some(essence), _) => Key::Bytes(put_aside(essence, &own)),
-        (None, None) => Key::Bytes(put_aside(&kept.data, &own)),
-        (None, Some(parts)) => {
-            let mut parts: Vec<_> = parts.iter().map(|part| put_aside(part, &own)).collect();
-            parts.sort();
-            Key::Parts(parts)
-        }
-    };
+    let key = key(&kept, &own);
     Ok(Answer {
         pod,
         kept,
@@ -182,6 +169,33 @@ async fn ask<P>(
         key,
         own,
     })
+}
+
+/// By what an answer is compared.
+fn key(kept: &Kept, own: &[String]) -> Key {
+    let sorted = |parts: &mut dyn Iterator<Item = &[u8]>| {
+        let mut parts: Vec<_> = parts.map(|part| put_aside(part, own)).collect();
+        parts.sort();
+        parts
+    };
+    match (&kept.outline, &kept.essence, &kept.unordered) {
+        (Some(lines), ..) => Key::Outline(sorted(&mut lines.iter().map(String::as_bytes))),
+        (None, Some(essence), _) => Key::Bytes(put_aside(essence, own)),
+        (None, None, Some(parts)) => Key::Parts(sorted(&mut parts.iter().map(Vec::as_slice))),
+        (None, None, None) => Key::Bytes(put_aside(&kept.data, own)),
+    }
+}
+
+/// Puts an answer to those that agree with it.
+fn add(groups: &mut Vec<Vec<Answer>>, answer: Answer) {
+    let agrees = |group: &&mut Vec<Answer>| {
+        let first = group.first();
+        first.is_some_and(|first| first.key == answer.key && first.status == answer.status)
+    };
+    match groups.iter_mut().find(agrees) {
+        Some(group) => group.push(answer),
+        None => groups.push(vec![answer]),
+    }
 }
 
 pub(super) fn put_aside(bytes: &[u8], own: &[String]) -> Vec<u8> {
@@ -220,7 +234,7 @@ fn text(groups: &[Vec<Answer>], printer: &mut Printer) -> Result<(), CommandErro
         let gap = if place > 0 { "\n" } else { "" };
         writeln!(out, "{gap}{heading}").map_err(CommandError::output)?;
         match groups.first().and_then(|normal| normal.first()) {
-            Some(normal) if place > 0 && matches!(first.key, Key::Parts(_)) => {
+            Some(normal) if place > 0 && !matches!(first.key, Key::Bytes(_)) => {
                 out.write_all(&line_changes(normal, first))
             }
             _ => out.write_all(&first.kept.data),
@@ -243,9 +257,13 @@ fn repeat_warnings(groups: &[Vec<Answer>], printer: &Printer) {
 /// The lines of one answer that another one lacks, and the reverse; for answers whose order says nothing.
 fn line_changes(normal: &Answer, other: &Answer) -> Vec<u8> {
     let lines = |answer: &Answer| -> BTreeMap<Vec<u8>, Vec<u8>> {
-        answer
-            .kept
-            .data
+        let outline = answer.kept.outline.as_ref().map(|lines| {
+            let lines = lines.iter().map(|line| format!("{line}\n"));
+            lines.collect::<String>().into_bytes()
+        });
+        outline
+            .as_deref()
+            .unwrap_or(&answer.kept.data)
             .lines_with_terminator()
             .map(|line| (put_aside(line, &answer.own), line.to_vec()))
             .collect()
@@ -344,4 +362,57 @@ fn status(
     let found = statuses.clone().any(|status| status == ExitStatus::Found);
     let complete = failed.is_empty() && statuses.all(|status| status != ExitStatus::Incomplete);
     Ok(ExitStatus::of_comparison(found, complete))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(pod: &str, data: &str, outline: &[&str]) -> Answer {
+        let kept = Kept {
+            data: data.into(),
+            outline: Some(outline.iter().map(|line| (*line).to_owned()).collect()),
+            ..Kept::default()
+        };
+        let own = vec![pod.to_owned()];
+        Answer {
+            pod: pod.to_owned(),
+            key: key(&kept, &own),
+            kept,
+            status: ExitStatus::Complete,
+            own,
+        }
+    }
+
+    #[test]
+    fn pods_agree_in_what_their_answers_come_to_and_differ_in_its_lines() {
+        let mut groups = Vec::new();
+        for one in [
+            answer("web-1", "age 1 s\n", &["listens on :80", "I am web-1"]),
+            answer("web-2", "age 2 s\n", &["I am web-2", "listens on :80"]),
+            answer("web-3", "age 3 s\n", &["listens on :81", "I am web-3"]),
+        ] {
+            add(&mut groups, one);
+        }
+        let pods: Vec<Vec<_>> = groups
+            .iter()
+            .map(|group| group.iter().map(|one| one.pod.as_str()).collect())
+            .collect();
+        assert_eq!(pods, [vec!["web-1", "web-2"], vec!["web-3"]]);
+        let changes = line_changes(&groups[0][0], &groups[1][0]);
+        assert_eq!(
+            String::from_utf8(changes).unwrap(),
+            "- listens on :80\n+ listens on :81\n"
+        );
+    }
+
+    #[test]
+    fn another_status_is_another_answer() {
+        let mut groups = Vec::new();
+        add(&mut groups, answer("web-1", "", &[]));
+        let mut other = answer("web-2", "", &[]);
+        other.status = ExitStatus::Found;
+        add(&mut groups, other);
+        assert_eq!(groups.len(), 2);
+    }
 }

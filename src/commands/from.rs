@@ -57,6 +57,17 @@ impl FromArgs {
         !self.from.is_empty()
     }
 
+    /// Fails where all pods are meant: places are compared with one pod.
+    pub(super) fn check_one(&self, args: &TargetArgs) -> Result<(), CommandError> {
+        if self.is_wanted() && args.means_all() {
+            return Err(CommandError::usage(
+                "`--from` compares one pod with other places, not all of them",
+            )
+            .hint("name one of the pods"));
+        }
+        Ok(())
+    }
+
     /// Opens all places, the target itself first.
     pub(super) async fn open(
         &self,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
+    fan_out,
     from::FromArgs,
     probe::{Report, Told},
 };
@@ -65,15 +66,32 @@ pub async fn run(mut args: TcpArgs, printer: &mut Printer) -> Result<ExitStatus,
         CommandError::usage(format!("`{typed}` is no host with a port"))
             .hint("write it as `web:80`, `10.1.2.3:5432` or `[fd00::1]:80`")
     })?;
+    args.from.check_one(&args.target)?;
+    if !args.from.is_wanted() {
+        let run = async |target, printer: &mut Printer| {
+            probe(&args, (host, port), vec![target], printer).await
+        };
+        return fan_out::run(&args.target, args.output, printer, run).await;
+    }
     let targets = args.from.open(&args.target, printer).await?;
+    probe(&args, (host, port), targets, printer).await
+}
+
+/// Connects from each of some targets, and shows what came of it.
+async fn probe(
+    args: &TcpArgs,
+    (host, port): (&str, u16),
+    targets: Vec<Target>,
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
     let mut all = Vec::new();
     for target in &targets {
-        let request = Request::Tcp(request(&args, host, port, target.process().id));
-        let progress = printer.progress(format!("connecting to {}", safe(typed.as_bytes())));
+        let request = Request::Tcp(request(args, host, port, target.process().id));
+        let progress = printer.progress(format!("connecting to {}", safe(host.as_bytes())));
         all.push(Told::collect(target.session.request(&request)?).await?);
         drop(progress);
     }
-    let status = show(&args, &targets, &all, printer)?;
+    let status = show(args, &targets, &all, printer)?;
     for target in targets {
         target.close().await;
     }
@@ -115,6 +133,7 @@ fn show(
         let differs = args.from.compare(targets, &courses, reports, printer)?;
         return Ok(differs.unwrap_or_else(|| status(told)));
     }
+    printer.compare_by_outline(phases::outline(&course(told)));
     if is_json {
         printer.json(&Report::new(target, told))?;
     } else {
@@ -133,9 +152,14 @@ fn course(told: &Told) -> Vec<Step> {
         .collect();
     steps.extend(phases::connects(&told.connections));
     if let Some(exchange) = &told.exchange {
-        let key = format!("{:?} {}", exchange.found, exchange.received > 0);
+        let key = match (exchange.found, exchange.received) {
+            (Some(true), _) => "what was expected came",
+            (Some(false), _) => "what was expected did not come",
+            (None, 0) => "no byte came",
+            (None, _) => "bytes came",
+        };
         let step = Step::new("exchange", reach::exchange(exchange), None);
-        steps.push(step.with_key(key));
+        steps.push(step.with_key(key.to_owned()));
     }
     steps
 }

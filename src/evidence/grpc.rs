@@ -83,6 +83,18 @@ pub fn health(status: u16, fields: &[(BString, BString)], body: &[u8]) -> Health
     }
 }
 
+impl Health {
+    /// In one word: the state as the protocol names it, the status of a call that failed, or that it is no gRPC.
+    pub fn word(&self) -> String {
+        match self {
+            Self::Serving => "SERVING".to_owned(),
+            Self::Not(state) => state.clone(),
+            Self::Failed { code, .. } => status_name(*code).to_string(),
+            Self::Other(_) => "NO_GRPC".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -55,6 +55,12 @@ impl Step {
     }
 }
 
+/// What a course comes to, one line a phase, without times.
+pub fn outline(steps: &[Step]) -> Vec<String> {
+    let line = |step: &Step| format!("{}: {}", step.phase, step.key);
+    steps.iter().map(line).collect()
+}
+
 /// All phases of all courses, in order, with what came of each from each place.
 pub fn table(courses: &[Vec<Step>]) -> Vec<(String, Vec<Option<String>>)> {
     let row = |phase: &String| {

@@ -6,7 +6,7 @@ use nix::libc;
 
 use crate::protocol::message::{
     ConnectOutcome, Connection, DnsOutcome, Ending, Exchange, Http2State, Icmp, Phase, Reading,
-    Route,
+    Route, Uploaded,
 };
 
 /// Microseconds as people read them.
@@ -210,6 +210,14 @@ pub fn sent(sent: u64, acknowledged: u64) -> String {
             ", {} sent and {acknowledged} of them acknowledged by the kernel",
             bytes(sent)
         ),
+    }
+}
+
+/// How much of the body of a request was sent: `5 of 9 bytes of the body`.
+pub fn uploaded(upload: &Uploaded, of: Option<u64>) -> String {
+    match of {
+        Some(all) => format!("{} of {} of the body", upload.bytes, bytes(all)),
+        None => format!("{} of the body", bytes(upload.bytes)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes to a running command: its input, the size of its terminal, signals.
+//! What goes to a running command: its input, the size of its terminal, signals. And the body of a request over HTTP.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,7 +61,7 @@ impl Input {
         }
     }
 
-    /// Sends bytes as fast as the command takes them; answers whether more are wanted. For one task at a time.
+    /// Sends bytes as fast as the other side takes them; answers whether more are wanted. For one task at a time.
     pub async fn send(&self, bytes: &[u8]) -> bool {
         for part in bytes.chunks(MAX_PAYLOAD) {
             loop {

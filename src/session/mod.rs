@@ -107,11 +107,14 @@ impl Session {
 
     /// Starts a command: what it writes comes back in the reply, what it reads goes into the input.
     pub fn run(&self, request: RunRequest) -> Result<(Reply, Input), RequestError> {
+        let (reply, input) = self.request_with_input(&Request::Run(request))?;
+        Ok((reply.patient(), input))
+    }
+
+    /// Sends a request of which more follows as input: one that [`Request::has_input`].
+    pub fn request_with_input(&self, request: &Request) -> Result<(Reply, Input), RequestError> {
         let books = Arc::new(input::Books::default());
-        let request = Request::Run(request);
-        let reply = self
-            .open_stream(&request, Some(Arc::clone(&books)))?
-            .patient();
+        let reply = self.open_stream(request, Some(Arc::clone(&books)))?;
         let input = Input::new(reply.number(), books, Arc::clone(&self.shared));
         Ok((reply, input))
     }

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Failure, Level, Phase, Test, check, container, pod, run};
 
-/// Fills its volume, keeps a deleted file on it, uses up its descriptors, and never rests.
+/// Fills its volume, keeps a deleted file and its log on it, uses up its descriptors, and never rests.
 const SICK: &str = "
 import os, resource, signal
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+log = open('/data/app.log', 'ab', buffering=0)
+log.write(b'started\\n')
 gone = open('/data/gone', 'wb')
 gone.write(b'x' * 1_000_000)
 gone.flush()
@@ -22,11 +24,15 @@ keep = []
 try:
     while True: keep.append(open('/dev/null'))
 except OSError: pass
+# Whoever goes on trying touches the time of the file though nothing is written; this one gives up.
+try:
+    while True: log.write(b'a line of the log that has no room\\n')
+except OSError: pass
 while True: pass
 ";
 /// Does a little of each.
 const WELL: &str = "
-import os, resource, signal, time
+import os, resource, signal, threading, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 gone = open('/data/gone', 'wb')
 gone.write(b'x' * 1000)
@@ -36,27 +42,51 @@ kept = open('/data/kept', 'wb', buffering=0)
 kept.write(b'x' * 1_000_000)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 keep = [open('/dev/null') for _ in range(20)]
-while True: time.sleep(1)
+log = open('/logs/app.log', 'ab', buffering=0)
+def speak():
+    while time.monotonic() < END:
+        log.write(b'a line of the log that says what was done\\n' * 2)
+        time.sleep(0.05)
+threading.Thread(target=speak, daemon=True).start()
+while True:
+    sum(range(20000))
+    time.sleep(0.01)
 ";
 
-/// A pod with a volume of 4 MiB in memory.
+/// The healthy program, the writer of whose log ends by itself: after so many seconds, or never.
+fn speaking(seconds: Option<u32>) -> String {
+    let end = match seconds {
+        Some(seconds) => format!("START + {seconds}"),
+        None => "float('inf')".to_owned(),
+    };
+    format!("import time\nSTART = time.monotonic()\nEND = {end}\n{WELL}")
+}
+
+/// A pod with a volume of 4 MiB in memory, and one for logs.
 fn working(name: &str, code: &str, limits: &Value) -> Value {
     let app = container(
         "app",
         "python:user",
         json!({
             "command": ["/usr/bin/python3.11", "-S", "-c", code],
-            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            "volumeMounts": [
+                {"name": "data", "mountPath": "/data"},
+                {"name": "logs", "mountPath": "/logs"},
+            ],
             "resources": {"limits": limits},
         }),
     );
     let volume = json!({"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}});
-    pod(name, &[app], json!({"volumes": [volume]}))
+    let logs = json!({"name": "logs", "emptyDir": {}});
+    pod(name, &[app], json!({"volumes": [volume, logs]}))
 }
 
 /// What `kdbg files` finds, by id and by what it is about, without the node's own disk.
 async fn found(test: &Test, pod: &str) -> Result<(Value, Vec<(String, String)>), Failure> {
-    let report = test.kdbg(&["files", pod, "-o", "json"]).await?.json()?;
+    let report = test
+        .kdbg(&["files", pod, "--stalled-after", "5s", "-o", "json"])
+        .await?
+        .json()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let findings = report["findings"].as_array().cloned().unwrap_or_default();
     let mut found: Vec<_> = findings
@@ -92,9 +122,13 @@ async fn what_a_pod_runs_short_of_is_found_and_what_it_has_enough_of_is_not() {
         let limits = json!({"memory": "64Mi", "cpu": "100m"});
         test.create_object::<Pod>(working("sick", SICK, &limits))
             .await?;
-        test.create_object::<Pod>(working("well", WELL, &json!({"memory": "128Mi"})))
+        let more = json!({"memory": "128Mi"});
+        test.create_object::<Pod>(working("well", &speaking(None), &more))
             .await?;
-        for name in ["sick", "well"] {
+        // It is silent from then on, and is to be seen before it was silent for as long as it had spoken.
+        test.create_object::<Pod>(working("quiet", &speaking(Some(90)), &more))
+            .await?;
+        for name in ["sick", "well", "quiet"] {
             test.wait_for_pod(name, "is ready", |pod| Phase::of(pod).ready)
                 .await?;
         }
@@ -102,11 +136,22 @@ async fn what_a_pod_runs_short_of_is_found_and_what_it_has_enough_of_is_not() {
         let expected = [
             ("files.deleted-open", "/data/gone"),
             ("files.fd-limit-near", "open files"),
+            ("files.log-stalled", "/data/app.log"),
             ("files.volume-full", "/data"),
         ]
         .map(|(id, about)| (id.to_owned(), about.to_owned()));
         crate::harness::wait_until(&test.cluster, "all is used up", async || {
             let (report, found) = found(test, "sick").await?;
+            Ok(if found == expected {
+                Ok(())
+            } else {
+                Err(format!("{found:?} of {report}"))
+            })
+        })
+        .await?;
+        let expected = [("files.log-stalled".to_owned(), "/logs/app.log".to_owned())];
+        crate::harness::wait_until(&test.cluster, "the log falls silent", async || {
+            let (report, found) = found(test, "quiet").await?;
             Ok(if found == expected {
                 Ok(())
             } else {

@@ -108,6 +108,19 @@ async fn faults(test: &Test) -> Result<(), Failure> {
     check(last == Some(&format!("{}/gone", test.namespace)), || {
         format!("whose it was: {stale:?}")
     })?;
+    // Nobody there refuses it: it is lost, until the pod's own kernel finds no neighbour for it.
+    let there = format!("{gone}:8080");
+    let words = ["tcp", "dialler", &there, "--connect-timeout", "2s"];
+    let ran = test.kdbg(&words).await?.ended_with(4)?;
+    let is_lost = ["timeout after", "host unreachable"];
+    let is_lost = is_lost.iter().any(|said| ran.stdout.contains(said));
+    check(is_lost && !ran.stdout.contains("refused"), || {
+        ran.to_string()
+    })?;
+    // The event is older than that.
+    let words = ["net", "dialler", "--since", "1s", "-o", "json"];
+    let ran = test.kdbg(&words).await?.ended_with(1)?;
+    check(!ran.stdout.contains("last_pod"), || ran.to_string())?;
     without_rights(test).await
 }
 

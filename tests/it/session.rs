@@ -27,7 +27,7 @@ fn start_agent() -> Child {
         .unwrap()
 }
 
-async fn open() -> (Session, Child) {
+pub(crate) async fn open() -> (Session, Child) {
     let mut agent = start_agent();
     let session = Session::open(agent.stdout.take().unwrap(), agent.stdin.take().unwrap())
         .await
@@ -35,7 +35,7 @@ async fn open() -> (Session, Child) {
     (session, agent)
 }
 
-async fn ourselves(session: &Session) -> ProcessId {
+pub(crate) async fn ourselves(session: &Session) -> ProcessId {
     let request = Request::Processes(ProcessScope::Tree(std::process::id()));
     let processes: Vec<Process> = session.request(&request).unwrap().records().await.unwrap();
     processes[0].id
@@ -123,7 +123,7 @@ async fn a_reply_that_nobody_reads_holds_up_no_other_and_costs_the_agent_no_memo
 }
 
 /// `VmHWM` of a process, in bytes.
-fn peak_memory(pid: u32) -> u64 {
+pub(crate) fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()

@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     future::Future,
     io,
+    os::fd::BorrowedFd,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -27,7 +28,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, response::P
 use nix::poll::PollFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{HEAD_LIMIT, HEAD_TIME, INTERIM_LIMIT, wire::Wire};
+use super::{
+    HEAD_LIMIT, HEAD_TIME, INTERIM_LIMIT,
+    upload::{Next, Upload},
+    wire::Wire,
+};
 use crate::{
     agent::{
         Stop,
@@ -53,10 +58,13 @@ pub(super) struct Conversation<'a> {
     request: &'a HttpRequest,
     wire: Rc<RefCell<Traffic>>,
     stage: Stage,
+    upload: Upload<'a>,
     sending: Option<Sending>,
     state: Http2State,
     first_byte: Option<u64>,
     sent_at: Option<u64>,
+    /// When the head began to be all that is waited for.
+    head_since: Option<Instant>,
     body: u64,
     phase: Phase,
     interim: u32,
@@ -76,7 +84,10 @@ enum Stage {
 /// The body of the request.
 struct Sending {
     stream: SendStream<Bytes>,
+    /// The part that waits for room.
     left: Bytes,
+    /// The client has to send more before anything can go out.
+    is_starved: bool,
 }
 
 /// What a turn comes to.
@@ -89,7 +100,7 @@ enum Turn {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) fn new(request: &'a HttpRequest, wire: Wire) -> Self {
+    pub(super) fn new(request: &'a HttpRequest, wire: Wire, upload: Upload<'a>) -> Self {
         let wire = Rc::new(RefCell::new(Traffic::new(wire)));
         let mut builder = h2::client::Builder::new();
         builder
@@ -102,10 +113,12 @@ impl<'a> Conversation<'a> {
             request,
             wire,
             stage: Stage::Greeting(Box::pin(greeting)),
+            upload,
             sending: None,
             state: Http2State::default(),
             first_byte: None,
             sent_at: None,
+            head_since: None,
             body: 0,
             phase: Phase::Send,
             interim: 0,
@@ -115,6 +128,7 @@ impl<'a> Conversation<'a> {
     pub(super) fn run(mut self, steps: &mut Steps<'_>) -> Result<(), Stop> {
         let mut connection = None;
         let ending = self.exchange(steps, &mut connection)?;
+        self.state.body_sent = self.upload.sent.bytes;
         self.state.body_waits = self
             .sending
             .as_ref()
@@ -127,6 +141,7 @@ impl<'a> Conversation<'a> {
             acknowledged: traffic.wire.acknowledged(),
             received: traffic.wire.received(),
             body: self.body,
+            upload: self.upload.sent,
             ending,
             http2: Some(self.state),
         })))
@@ -140,10 +155,10 @@ impl<'a> Conversation<'a> {
         let woken = Arc::new(Woken(AtomicBool::new(false)));
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
-        let started = Instant::now();
         let mut deadline = steps.within(self.request.idle_limit);
         loop {
             woken.0.store(false, Ordering::Relaxed);
+            steps.sign_of_life(self.phase)?;
             self.wire.borrow_mut().begin_turn();
             let broken = poll_connection(connection, &mut context);
             self.note(steps);
@@ -172,7 +187,10 @@ impl<'a> Conversation<'a> {
                 }
                 continue;
             }
-            let head_is_late = self.phase == Phase::Head && started.elapsed() > HEAD_TIME;
+            let head_is_late = self.phase == Phase::Head
+                && self
+                    .head_since
+                    .is_some_and(|since| since.elapsed() > HEAD_TIME);
             if deadline.has_passed() || head_is_late {
                 return Ok(self.timed_out(deadline));
             }
@@ -181,7 +199,15 @@ impl<'a> Conversation<'a> {
                 steps.checkpoint()?;
                 continue;
             }
-            if !self.wait(steps, deadline)? {
+            if self.wait(steps, deadline)? {
+                continue;
+            }
+            if self.starved().is_none() {
+                return Ok(self.timed_out(deadline));
+            }
+            // The server waits too: for a client that may take as long as it likes, within the time for all of it.
+            deadline = steps.within(self.request.idle_limit);
+            if deadline.has_passed() {
                 return Ok(self.timed_out(deadline));
             }
         }
@@ -206,7 +232,22 @@ impl<'a> Conversation<'a> {
     fn wait(&self, steps: &mut Steps<'_>, deadline: Deadline) -> Result<bool, Stop> {
         let traffic = self.wire.borrow();
         let interest = traffic.interest();
-        steps.wait(&[(traffic.wire.tcp(), interest)], deadline, self.phase)
+        match self.starved() {
+            Some(wake) => {
+                let sockets = [
+                    (traffic.wire.tcp() as _, interest),
+                    (&wake as _, PollFlags::POLLIN),
+                ];
+                steps.wait(&sockets, deadline, self.phase)
+            }
+            None => steps.wait(&[(traffic.wire.tcp(), interest)], deadline, self.phase),
+        }
+    }
+
+    /// Where the client is heard, when it is its turn.
+    fn starved(&self) -> Option<BorrowedFd<'a>> {
+        let sending = self.sending.as_ref()?;
+        sending.is_starved.then(|| self.upload.wake()).flatten()
     }
 
     /// Notes when what was sent has gone, and when the server's first word came.
@@ -218,6 +259,7 @@ impl<'a> Conversation<'a> {
         let all_handed_over = self.sending.is_none() && !matches!(self.phase, Phase::Send);
         if self.sent_at.is_none() && all_handed_over && traffic.is_flushed() {
             self.sent_at = Some(steps.now());
+            self.head_since = Some(Instant::now());
         }
     }
 
@@ -228,8 +270,8 @@ impl<'a> Conversation<'a> {
         connection: &mut Option<Connection<Pipe, Bytes>>,
         context: &mut Context<'_>,
     ) -> Result<Turn, Stop> {
-        if let Some(turn) = self.send_body(context) {
-            return Ok(turn);
+        if self.send_body(context)? {
+            return Ok(Turn::Moved);
         }
         match &mut self.stage {
             Stage::Greeting(greeting) => match greeting.as_mut().poll(context) {
@@ -252,7 +294,8 @@ impl<'a> Conversation<'a> {
                     Ok(head) => head,
                     Err(why) => return Ok(Turn::Over(Ending::Refused(why))),
                 };
-                let is_empty = self.request.body.is_empty();
+                let is_empty = self.upload.is_empty();
+                self.upload.sent.whole = is_empty;
                 match sender.send_request(head, is_empty) {
                     Ok((response, stream)) => {
                         self.begin_body(stream, is_empty);
@@ -272,35 +315,57 @@ impl<'a> Conversation<'a> {
 
     fn begin_body(&mut self, stream: SendStream<Bytes>, is_empty: bool) {
         if !is_empty {
-            let left = Bytes::copy_from_slice(&self.request.body);
-            self.sending = Some(Sending { stream, left });
+            self.sending = Some(Sending {
+                stream,
+                left: Bytes::new(),
+                is_starved: false,
+            });
         }
     }
 
-    /// Hands over as much of the body as the server gives room for; `None` when that is nothing.
-    fn send_body(&mut self, context: &mut Context<'_>) -> Option<Turn> {
-        let sending = self.sending.as_mut()?;
+    /// Hands over as much of the body as there is, and as the server gives room for; answers whether that was something.
+    fn send_body(&mut self, context: &mut Context<'_>) -> Result<bool, Stop> {
+        let Some(sending) = self.sending.as_mut().filter(|_| !self.upload.sent.stopped) else {
+            return Ok(false);
+        };
+        if sending.left.is_empty() {
+            let next = self.upload.next()?;
+            sending.is_starved = matches!(next, Next::NotYet);
+            match next {
+                Next::Part(part) => sending.left = part,
+                Next::NotYet => return Ok(false),
+                Next::End => {
+                    // Where the server wants no more, its answer tells why.
+                    self.upload.sent.whole = sending.stream.send_data(Bytes::new(), true).is_ok();
+                    self.sending = None;
+                    context.waker().wake_by_ref();
+                    return Ok(true);
+                }
+            }
+        }
         sending.stream.reserve_capacity(sending.left.len());
         match sending.stream.poll_capacity(context) {
             Poll::Ready(Some(Ok(room))) if room > 0 => {
                 let part = sending.left.split_to(room.min(sending.left.len()));
-                let is_last = sending.left.is_empty();
                 let count = part.len() as u64;
-                // The answer tells why, where the server wants no more of it.
-                let sent = sending.stream.send_data(part, is_last);
-                self.state.body_sent += count;
-                if is_last || sent.is_err() {
-                    self.sending = None;
+                let is_last = sending.left.is_empty() && self.upload.is_empty();
+                match sending.stream.send_data(part, is_last) {
+                    Ok(()) => self.upload.sent.bytes += count,
+                    // The answer tells why, where the server wants no more of it.
+                    Err(_) => self.sending = None,
+                }
+                if is_last {
+                    self.upload.sent.whole = self.sending.take().is_some();
                 }
                 context.waker().wake_by_ref();
-                Some(Turn::Moved)
+                Ok(true)
             }
             // Reset, or ended: the answer tells why.
             Poll::Ready(Some(Err(_)) | None) => {
                 self.sending = None;
-                Some(Turn::Moved)
+                Ok(true)
             }
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => None,
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => Ok(false),
         }
     }
 
@@ -334,6 +399,10 @@ impl<'a> Conversation<'a> {
                     HttpBody::Stream
                 };
                 self.tell_head(steps, &parts, framing, false)?;
+                // As for curl: after less than success the rest is useless.
+                if self.sending.is_some() && parts.status.as_u16() >= 300 {
+                    self.upload.stop();
+                }
                 self.phase = Phase::Body;
                 self.stage = Stage::Body(body);
                 Ok(Turn::Moved)

@@ -4,13 +4,15 @@ mod body;
 mod http1;
 mod http2;
 mod tls;
+mod upload;
 mod wire;
 
 use std::{net::SocketAddr, time::Duration};
 
 use bstr::ByteSlice as _;
 
-use self::wire::Wire;
+pub(super) use self::upload::Input;
+use self::{upload::Upload, wire::Wire};
 use super::{
     Answer, Output, Stop, dial::dial, network::Network, resolver, steps::Steps, target::Target,
 };
@@ -27,9 +29,15 @@ const HEAD_TIME: Duration = Duration::from_mins(1);
 /// So much of a body is passed on at once.
 const PART: usize = 64 * 1024;
 
-/// Connects to the first address that answers, sends the request, and passes the response on.
-pub(super) fn answer(request: &HttpRequest, output: &mut dyn Output) -> Answer {
+/// Connects to the first address that answers, sends the request, and passes the response on. A body that did not come
+/// with the request comes from `input`.
+pub(super) fn answer(
+    request: &HttpRequest,
+    input: Option<&dyn Input>,
+    output: &mut dyn Output,
+) -> Answer {
     let target = Target::open(request.process)?;
+    let upload = Upload::new(&request.body, input)?;
     let network = Network::of(&target)?;
     let mut steps = Steps::new(output, request.total_limit);
     steps.tell(ProbeRecord::Network(network.told()))?;
@@ -42,7 +50,7 @@ pub(super) fn answer(request: &HttpRequest, output: &mut dyn Output) -> Answer {
         let address = SocketAddr::new(address, request.port);
         if let Some(tcp) = dial(&mut steps, &network, address, request.connect_limit)? {
             if let Some(wire) = secure(&mut steps, request, &target, tcp)? {
-                converse(&mut steps, request, wire)?;
+                converse(&mut steps, request, wire, upload)?;
             }
             break;
         }
@@ -52,7 +60,12 @@ pub(super) fn answer(request: &HttpRequest, output: &mut dyn Output) -> Answer {
 }
 
 /// The request and its response, in the version that was asked for or that the server chose.
-fn converse(steps: &mut Steps<'_>, request: &HttpRequest, wire: Wire) -> Result<(), Stop> {
+fn converse(
+    steps: &mut Steps<'_>,
+    request: &HttpRequest,
+    wire: Wire,
+    upload: Upload<'_>,
+) -> Result<(), Stop> {
     let chosen = wire.tls().and_then(|tls| tls.alpn_protocol());
     let is_http2 = match request.protocol {
         HttpProtocol::Http1 => false,
@@ -60,9 +73,9 @@ fn converse(steps: &mut Steps<'_>, request: &HttpRequest, wire: Wire) -> Result<
         HttpProtocol::Http2 => chosen != Some(tls::HTTP1),
     };
     if is_http2 {
-        http2::Conversation::new(request, wire).run(steps)
+        http2::Conversation::new(request, wire, upload).run(steps)
     } else {
-        http1::Conversation::new(request, wire).run(steps)
+        http1::Conversation::new(request, wire, upload).run(steps)
     }
 }
 

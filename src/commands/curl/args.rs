@@ -79,7 +79,7 @@ pub struct CurlArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "",
-        conflicts_with_all = ["request", "data", "data_binary", "head", "include", "location", "output", "http1_1", "json", "from"]
+        conflicts_with_all = ["request", "data", "data_binary", "head", "include", "location", "output", "http1_1"]
     )]
     pub(super) grpc_health: Option<String>,
     /// Print this afterwards, with curl's variables: `%{http_code}`, `%{http_version}`, `%{time_total}`, `%{time_connect}`,

@@ -1,13 +1,14 @@
 //! `kdbg curl`: a request over HTTP from where the target stands, each phase timed.
 
 mod args;
+mod body;
 mod once;
 mod request;
 mod show;
 mod url;
 mod write_out;
 
-use std::io::Write;
+use std::{io::Write, pin::pin};
 
 use ::url::Url;
 
@@ -15,6 +16,7 @@ pub use args::CurlArgs;
 pub(super) use once::{Answer, Once, check};
 
 use self::{
+    body::Body,
     request::Plan,
     show::{Seen, report},
     url::UrlError,
@@ -24,6 +26,7 @@ use crate::{
     evidence::grpc::Health,
     protocol::message::{Address, HttpHead, ProbeRecord, Request},
     render::safe,
+    session::Reply,
     target::{Place as TargetPlace, Target},
 };
 
@@ -57,15 +60,12 @@ pub async fn run(mut args: CurlArgs, printer: &mut Printer) -> Result<ExitStatus
     let place = own_place(&typed, &target, printer)?;
     let mut destination = Destination::new(&args)?;
     let seen = followed(&args, plan, place.url, &target, &mut destination, printer).await?;
-    let status = if args.grpc_health.is_some() {
-        show_health(&args, &seen, printer)?
-    } else {
-        seen.exit_status(&args)
-    };
+    let status = status(&args, &seen);
     destination.finish(&seen)?;
     if args.json {
-        printer.json(&report(&target, &seen))?;
+        printer.json(&report(&args, &target, &seen))?;
     } else {
+        show_health(&args, &seen, printer)?;
         show::say(&seen, printer);
         write_out(&args, &seen, printer)?;
     }
@@ -86,21 +86,25 @@ async fn compared(
         .ok_or_else(|| CommandError::usage("no target is given"))?;
     let place = own_place(typed, first, printer)?;
     let mut all = Vec::new();
+    if let Some(body) = plan.body.as_ref().filter(|_| targets.len() > 1) {
+        body.check_again("every place sends the body")?;
+    }
     for target in &targets {
         let url = seen_from(&place, first, target);
         let mut nowhere = Destination::nowhere();
         let seen = followed(args, plan.clone(), url, target, &mut nowhere, printer).await?;
         all.push(seen);
     }
-    let courses: Vec<_> = all.iter().map(show::course).collect();
+    let courses: Vec<_> = all.iter().map(|seen| show::course(args, seen)).collect();
     let reports = args.json.then(|| {
         let both = targets.iter().zip(&all);
-        both.map(|(target, seen)| report(target, seen)).collect()
+        both.map(|(target, seen)| report(args, target, seen))
+            .collect()
     });
     let differs = args.from.compare(&targets, &courses, reports, printer)?;
     let status = all
         .first()
-        .map_or(ExitStatus::Incomplete, |seen| seen.exit_status(args));
+        .map_or(ExitStatus::Incomplete, |seen| status(args, seen));
     for target in targets {
         target.close().await;
     }
@@ -157,31 +161,36 @@ async fn followed(
             seen.url = Some(url);
             seen.redirections = redirections;
             seen.method.clone_from(&plan.method);
-            seen.upload = plan.body.as_ref().map_or(0, |body| body.len() as u64);
             return Ok(seen);
         };
         printer.note(&format!("redirected to {}", safe(next.as_str().as_bytes())));
         let same_host = next.host() == url.host()
             && next.port_or_known_default() == url.port_or_known_default();
         plan.redirect(seen.status().unwrap_or_default(), same_host);
+        if let Some(body) = &plan.body {
+            body.check_again("the redirection wants the body a second time")?;
+        }
         url = next;
         redirections += 1;
     }
 }
 
-/// What a gRPC server says of its health; any state but `SERVING` is a finding.
-fn show_health(
-    args: &CurlArgs,
-    seen: &Seen,
-    printer: &mut Printer,
-) -> Result<ExitStatus, CommandError> {
-    let Some(health) = seen.health() else {
-        return Ok(seen.exit_status(args));
+/// An answer is 0, whatever its status; of a gRPC server that was asked for its health, any state but `SERVING` is a finding.
+fn status(args: &CurlArgs, seen: &Seen) -> ExitStatus {
+    match seen.health().filter(|_| args.grpc_health.is_some()) {
+        Some(health) => ExitStatus::of_comparison(health != Health::Serving, true),
+        None => seen.exit_status(args),
+    }
+}
+
+/// What a gRPC server says of its health.
+fn show_health(args: &CurlArgs, seen: &Seen, printer: &mut Printer) -> Result<(), CommandError> {
+    let Some(health) = seen.health().filter(|_| args.grpc_health.is_some()) else {
+        return Ok(());
     };
     writeln!(printer.data(), "{}", safe(health.to_string().as_bytes()))
         .map_err(CommandError::output)?;
-    printer.finish()?;
-    Ok(ExitStatus::of_comparison(health != Health::Serving, true))
+    printer.finish()
 }
 
 fn write_out(args: &CurlArgs, seen: &Seen, printer: &mut Printer) -> Result<(), CommandError> {
@@ -213,7 +222,39 @@ async fn one(
 ) -> Result<Seen, CommandError> {
     let request = plan.request(args, url, target.process().id);
     let request = Request::Http(Box::new(request));
-    let mut reply = target.session.request(&request)?;
+    let Some(Body::Streamed(parts)) = &plan.body else {
+        let reply = target.session.request(&request)?;
+        let mut seen = received(args, url, reply, destination, printer).await?;
+        seen.upload = plan.body.as_ref().and_then(Body::length);
+        return Ok(seen);
+    };
+    let (reply, input) = target.session.request_with_input(&request)?;
+    let mut sent = pin!(parts.send(&input));
+    let received = received(args, url, reply, destination, printer);
+    // The answer may come before all is sent, and what is left is of no use to anybody then.
+    let seen = tokio::select! {
+        biased;
+        seen = received => seen,
+        error = async {
+            match sent.as_mut().await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        } => Err(error),
+    };
+    let mut seen = seen?;
+    seen.upload = parts.length();
+    Ok(seen)
+}
+
+/// A response, while it arrives.
+async fn received(
+    args: &CurlArgs,
+    url: &Url,
+    mut reply: Reply,
+    destination: &mut Destination,
+    printer: &mut Printer,
+) -> Result<Seen, CommandError> {
     let mut seen = Seen::default();
     let progress = printer.progress(format!("asking {}", safe(url.as_str().as_bytes())));
     let mut progress = Some(progress);

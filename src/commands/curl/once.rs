@@ -13,7 +13,7 @@ use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
     evidence::reach,
-    protocol::message::{Address, HttpProtocol, HttpRequest, ProbeRecord, Request},
+    protocol::message::{Address, HttpProtocol, HttpRequest, HttpUpload, ProbeRecord, Request},
     render::safe,
     target::Target,
 };
@@ -132,7 +132,7 @@ impl Once {
                 .into_iter()
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            body: "".into(),
+            body: HttpUpload::Whole("".into()),
             insecure: false,
             authorities: None,
             connect_limit: milliseconds(connect),

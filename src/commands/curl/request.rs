@@ -1,29 +1,24 @@
 //! From arguments to a request.
 
-use std::io::Read as _;
-
 use bstr::BString;
 use url::Url;
 
-use super::{
-    args::{CurlArgs, Data},
-    url as place,
-};
+use super::{args::CurlArgs, body::Body, url as place};
 use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
     evidence::grpc,
-    protocol::message::{HttpProtocol, HttpRequest, ProcessId},
+    protocol::message::{HttpProtocol, HttpRequest, HttpUpload, ProcessId},
 };
 
-/// A request travels to the agent in one frame.
-const BODY_LIMIT: usize = 200 * 1024;
+/// From so many bytes on, and where their number is not known, the server is asked first whether it wants them, as curl does.
+const EXPECT_FROM: u64 = 1024 * 1024;
 
 /// What stays the same from one redirection to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) method: String,
-    pub(super) body: Option<Vec<u8>>,
+    pub(super) body: Option<Body>,
     given: Vec<(String, Option<String>)>,
     authorities: Option<Vec<u8>>,
     /// Instead of that of the URL.
@@ -35,7 +30,7 @@ impl Plan {
         if let Some(service) = &args.grpc_health {
             return Self::of_health(service, given(args)?, authorities(args)?);
         }
-        let body = body(args)?;
+        let body = Body::of(&args.data.parts)?;
         let method = match (&args.request, args.head, &body) {
             (Some(method), _, _) => method.clone(),
             (None, true, _) => "HEAD".to_owned(),
@@ -67,7 +62,7 @@ impl Plan {
         }
         Ok(Self {
             method: "POST".to_owned(),
-            body: Some(body),
+            body: Some(Body::Whole(body)),
             given,
             authorities,
             path: Some(grpc::HEALTH),
@@ -105,7 +100,7 @@ impl Plan {
                 .map_or_else(|| place::path(url), str::to_owned)
                 .into(),
             fields: self.fields(&shown),
-            body: self.body.clone().unwrap_or_default().into(),
+            body: self.upload(),
             insecure: args.insecure,
             authorities: self.authorities.clone().map(BString::from),
             connect_limit: milliseconds(args.connect_timeout),
@@ -113,6 +108,24 @@ impl Plan {
             total_limit: args.max_time.map(milliseconds),
             protocol: protocol(args, url),
         }
+    }
+
+    /// The body, or that it follows.
+    fn upload(&self) -> HttpUpload {
+        match &self.body {
+            None => HttpUpload::Whole(BString::default()),
+            Some(Body::Whole(bytes)) => HttpUpload::Whole(bytes.clone().into()),
+            Some(Body::Streamed(parts)) => HttpUpload::Input {
+                expect: parts.length().is_none_or(|length| length > EXPECT_FROM)
+                    && !self.is_given("expect"),
+                length: parts.length(),
+            },
+        }
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        let mut given = self.given.iter();
+        given.any(|(given, _)| given.eq_ignore_ascii_case(name))
     }
 
     /// Ours where the user gave none of that name, then the user's.
@@ -129,14 +142,16 @@ impl Plan {
         if let Some(body) = &self.body {
             let form = "application/x-www-form-urlencoded".to_owned();
             ours.push(("Content-Type", form));
-            ours.push(("Content-Length", body.len().to_string()));
+            match body
+                .length()
+                .filter(|_| !self.is_given("transfer-encoding"))
+            {
+                Some(length) => ours.push(("Content-Length", length.to_string())),
+                None if self.is_given("content-length") => {}
+                None => ours.push(("Transfer-Encoding", "chunked".to_owned())),
+            }
         }
-        ours.retain(|(name, _)| {
-            !self
-                .given
-                .iter()
-                .any(|(given, _)| given.eq_ignore_ascii_case(name))
-        });
+        ours.retain(|(name, _)| !self.is_given(name));
         let ours = ours
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()));
@@ -213,45 +228,6 @@ fn field(text: &str) -> Result<(String, Option<String>), CommandError> {
     Ok((name.to_owned(), (!is_left_out).then(|| value.to_owned())))
 }
 
-fn body(args: &CurlArgs) -> Result<Option<Vec<u8>>, CommandError> {
-    let mut parts = Vec::new();
-    for Data { text, is_binary } in &args.data.parts {
-        let mut bytes = match text.strip_prefix('@') {
-            None => text.clone().into_bytes(),
-            Some("-") => read(&mut std::io::stdin(), "standard input")?,
-            Some(path) => {
-                let mut file = std::fs::File::open(path).map_err(|error| {
-                    CommandError::usage(format!("cannot read `{path}`: {error}"))
-                })?;
-                read(&mut file, path)?
-            }
-        };
-        if !is_binary && text.starts_with('@') {
-            bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
-        }
-        parts.push(bytes);
-    }
-    if parts.is_empty() {
-        return Ok(None);
-    }
-    let body = parts.join(&b'&');
-    if body.len() > BODY_LIMIT {
-        return Err(CommandError::usage(format!(
-            "the body has {} bytes, and kdbg sends at most {BODY_LIMIT}",
-            body.len()
-        )));
-    }
-    Ok(Some(body))
-}
-
-fn read(from: &mut dyn std::io::Read, name: &str) -> Result<Vec<u8>, CommandError> {
-    let mut bytes = Vec::new();
-    from.take(BODY_LIMIT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| CommandError::usage(format!("cannot read `{name}`: {error}")))?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +247,7 @@ mod tests {
     fn a_redirected_post_becomes_get_and_credentials_stay() {
         let mut plan = Plan {
             method: "POST".to_owned(),
-            body: Some(b"x".to_vec()),
+            body: Some(Body::Whole(b"x".to_vec())),
             given: vec![("Authorization".to_owned(), Some("b".to_owned()))],
             authorities: None,
             path: None,
@@ -280,6 +256,6 @@ mod tests {
         assert_eq!((plan.method.as_str(), plan.given.len()), ("POST", 1));
         plan.redirect(302, false);
         assert_eq!((plan.method.as_str(), plan.given.len()), ("GET", 0));
-        assert_eq!(plan.body, None);
+        assert!(plan.body.is_none());
     }
 }

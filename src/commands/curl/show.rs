@@ -15,8 +15,8 @@ use crate::{
         reach,
     },
     protocol::message::{
-        BodyEnd, ConnectOutcome, Connection, Ending, HttpHead, HttpVersion, Phase, TlsSession,
-        TrustStore, Trusted,
+        BodyEnd, ConnectOutcome, Connection, Ending, Http2State, HttpHead, HttpVersion, Phase,
+        TlsSession, TrustStore, Trusted,
     },
     render::{JsonBytes, safe},
     target::Target,
@@ -39,8 +39,8 @@ pub(super) struct Seen {
     /// To where it went, in the end, and after how many redirections.
     pub(super) url: Option<Url>,
     pub(super) redirections: usize,
-    /// Bytes of the body that was to be sent.
-    pub(super) upload: u64,
+    /// Bytes of a long body that was to be sent, when their number is known.
+    pub(super) upload: Option<u64>,
     pub(super) method: String,
 }
 
@@ -104,6 +104,34 @@ impl Seen {
         }
     }
 
+    /// What is left of a body whose length is known waits here, too.
+    fn waiting(&self, end: &BodyEnd, state: Http2State) -> Http2State {
+        let left = self.upload.filter(|_| !end.upload.whole);
+        let left = left.map(|all| all.saturating_sub(state.body_sent));
+        Http2State {
+            body_waits: left.unwrap_or(state.body_waits),
+            ..state
+        }
+    }
+
+    /// What became of a body that the server did not want, or not all of it, where the answer came all the same.
+    fn unread(&self) -> Option<String> {
+        let end = self.end.as_ref()?;
+        let (Ending::Done, false) = (&end.ending, end.upload.whole) else {
+            return None;
+        };
+        let so_far = reach::uploaded(&end.upload, self.upload);
+        let rest = if end.upload.stopped {
+            ", and got no more"
+        } else {
+            ""
+        };
+        let sent = reach::sent(end.sent, end.acknowledged);
+        Some(format!(
+            "the server answered when {so_far} had been sent{rest}{sent}"
+        ))
+    }
+
     /// How far it got, when it did not get to its end.
     pub(super) fn stuck(&self) -> Option<String> {
         if let Some(error) = self.told.lookup_error() {
@@ -121,9 +149,13 @@ impl Seen {
             text += ", TLS is up";
         }
         text += &reach::sent(end.sent, end.acknowledged);
+        if end.http2.is_none() && !end.upload.whole {
+            text += ", ";
+            text += &reach::uploaded(&end.upload, self.upload);
+        }
         let came = match (end.phase, end.received, end.body) {
             (Phase::Send | Phase::Head, received, _) if let Some(state) = &end.http2 => {
-                reach::http2(state, received)
+                reach::http2(&self.waiting(end, *state), received)
             }
             (Phase::Body, _, 0) => "the head came, and no byte of the body".to_owned(),
             (Phase::Body, _, body) => {
@@ -180,7 +212,7 @@ pub(super) fn verify_result(seen: &Seen) -> &'static str {
 }
 
 /// The phases of a request, to be compared with those of another one.
-pub(super) fn course(seen: &Seen) -> Vec<Step> {
+pub(super) fn course(args: &CurlArgs, seen: &Seen) -> Vec<Step> {
     let mut steps: Vec<_> = seen
         .told
         .resolutions
@@ -212,6 +244,9 @@ pub(super) fn course(seen: &Seen) -> Vec<Step> {
             "not whole".to_owned()
         };
         steps.push(Step::new("end", shown, took).with_key(key));
+    }
+    if let Some(health) = seen.health().filter(|_| args.grpc_health.is_some()) {
+        steps.push(Step::new("health", health.to_string(), None));
     }
     steps
 }
@@ -259,7 +294,7 @@ pub(super) fn say(seen: &Seen, printer: &Printer) {
         say_tls(tls, printer);
     }
     printer.note(&in_short(seen));
-    if let Some(stuck) = seen.stuck() {
+    if let Some(stuck) = seen.stuck().or_else(|| seen.unread()) {
         printer.warning(&safe(stuck.as_bytes()));
     }
 }
@@ -388,8 +423,19 @@ pub(super) struct HttpReport<'a> {
     trailers: Vec<(JsonBytes<'a>, JsonBytes<'a>)>,
     end: Option<EndRow>,
     stuck: Option<String>,
+    /// Where a gRPC server was asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthRow>,
     body: Option<JsonBytes<'a>>,
     body_cut: bool,
+}
+
+#[derive(Serialize)]
+struct HealthRow {
+    /// `SERVING`, `NOT_SERVING`, the status of a call that failed, or `NO_GRPC`.
+    state: String,
+    serving: bool,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -437,13 +483,18 @@ struct EndRow {
     acknowledged: u64,
     received: u64,
     body_bytes: u64,
+    /// Of the request's own body.
+    uploaded: u64,
+    upload_whole: bool,
     whole: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     settings_us: Option<u64>,
 }
 
 /// Puts it together.
-pub(super) fn report<'a>(target: &'a Target, seen: &'a Seen) -> HttpReport<'a> {
+pub(super) fn report<'a>(args: &CurlArgs, target: &'a Target, seen: &'a Seen) -> HttpReport<'a> {
+    let asks_for_health = args.grpc_health.is_some();
+    let health = seen.health().filter(|_| asks_for_health);
     let length = seen.end.as_ref().map_or(0, |end| end.body);
     HttpReport {
         probe: Report::new(target, &seen.told),
@@ -465,11 +516,18 @@ pub(super) fn report<'a>(target: &'a Target, seen: &'a Seen) -> HttpReport<'a> {
             acknowledged: end.acknowledged,
             received: end.received,
             body_bytes: end.body,
+            uploaded: end.upload.bytes,
+            upload_whole: end.upload.whole,
             whole: end.ending == Ending::Done,
             settings_us: end.http2.and_then(|state| state.settings),
         }),
         stuck: seen.stuck(),
-        body: (!seen.body.is_empty()).then(|| JsonBytes(&seen.body)),
+        health: health.map(|health| HealthRow {
+            state: health.word(),
+            serving: health == Health::Serving,
+            text: health.to_string(),
+        }),
+        body: (!seen.body.is_empty() && !asks_for_health).then(|| JsonBytes(&seen.body)),
         body_cut: !seen.body.is_empty() && (seen.body.len() as u64) < length,
     }
 }

@@ -121,7 +121,11 @@ fn of_request(name: &str, seen: &Seen) -> Option<String> {
         "method" => seen.method.clone(),
         "num_redirects" => seen.redirections.to_string(),
         "num_connects" => usize::from(connection.is_some()).to_string(),
-        "size_upload" => seen.upload.to_string(),
+        "size_upload" => seen
+            .end
+            .as_ref()
+            .map_or(0, |end| end.upload.bytes)
+            .to_string(),
         "remote_ip" => connection.map_or_else(String::new, |one| one.address.ip().to_string()),
         "remote_port" => connection.map_or(0, |one| one.address.port()).to_string(),
         "local_ip" => source.map_or_else(String::new, |source| source.ip().to_string()),

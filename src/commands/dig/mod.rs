@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
+    fan_out,
     from::{self, FromArgs},
     probe::{Report, Told, libc_name},
     tcp::milliseconds,
@@ -131,14 +132,17 @@ pub async fn run(mut args: DigArgs, printer: &mut Printer) -> Result<ExitStatus,
         servers: asked.servers,
         exact,
     };
+    args.from.check_one(&args.target)?;
+    if !is_compared {
+        let look = async |target: Target, printer: &mut Printer| {
+            let status = alone(&args, &question, &target, printer).await;
+            target.close().await;
+            status
+        };
+        return fan_out::run(&args.target, args.output, printer, look).await;
+    }
     let targets = args.from.open(&args.target, printer).await?;
-    let status = if is_compared {
-        compared(&args, &question, &targets, printer).await?
-    } else if let Some(target) = targets.first() {
-        alone(&args, &question, target, printer).await?
-    } else {
-        ExitStatus::Incomplete
-    };
+    let status = compared(&args, &question, &targets, printer).await?;
     for target in targets {
         target.close().await;
     }
@@ -167,9 +171,10 @@ async fn alone(
     let told = ask(&wanted, target, printer).await?;
     let is_json = args.output == OutputFormat::Json;
     let by_server = match rotated(&told, &wanted) {
-        Some(each) if !is_json => Some(ask(&each, target, printer).await?),
-        _ => None,
+        Some(each) => Some(ask(&each, target, printer).await?),
+        None => None,
     };
+    printer.compare_by_outline(phases::outline(&course(&told)));
     let mut remarks = lookup_remarks(&told, &question.name);
     if !args.short {
         remarks.extend(cluster::remarks(&told, target).await);
@@ -177,6 +182,10 @@ async fn alone(
     match args.output {
         OutputFormat::Json => printer.json(&DigReport {
             probe: Report::new(target, &told),
+            by_server: by_server
+                .as_ref()
+                .or(args.all_servers.then_some(&told))
+                .map(server_rows),
             remarks: remarks.iter().map(RemarkRow::new).collect(),
         })?,
         OutputFormat::Text if args.short => short(&told, printer)?,
@@ -344,7 +353,31 @@ fn course(told: &Told) -> Vec<Step> {
 struct DigReport<'a> {
     #[serde(flatten)]
     probe: Report<'a>,
+    /// What each server says by itself, where any of them may be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_server: Option<Vec<ServerRow<'a>>>,
     remarks: Vec<RemarkRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct ServerRow<'a> {
+    server: String,
+    took_us: u64,
+    addresses: Vec<String>,
+    error: Option<&'a str>,
+}
+
+/// Each resolution is of one server, in the order of the servers.
+fn server_rows(told: &Told) -> Vec<ServerRow<'_>> {
+    let servers = told.setup.as_ref().map_or(&[][..], |setup| &setup.servers);
+    let both = servers.iter().zip(&told.resolutions);
+    both.map(|(server, one)| ServerRow {
+        server: server.to_string(),
+        took_us: one.took,
+        addresses: one.addresses.iter().map(ToString::to_string).collect(),
+        error: one.error.as_deref(),
+    })
+    .collect()
 }
 
 #[derive(Serialize)]

@@ -78,6 +78,7 @@ async fn look(
     let facts = fetch::facts(&target, &named, args.stalled_after).await?;
     drop(progress);
     let verdict = verdict(&facts);
+    printer.compare_by_outline(output::outline(&facts, &verdict));
     match args.output {
         OutputFormat::Text => output::text(&facts, &verdict, printer)?,
         OutputFormat::Json => printer.json(&output::Report::new(&target, &facts, &verdict))?,

@@ -1,5 +1,7 @@
 //! The tables and the JSON of `kdbg files`.
 
+use std::collections::BTreeSet;
+
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
@@ -49,6 +51,40 @@ pub(super) fn text(
         .data()
         .write_all(page.as_bytes())
         .map_err(CommandError::output)
+}
+
+/// What it comes to, to be compared with another pod: which files are open and how, what is mounted, the limit, and what is
+/// wrong. Sizes, times and numbers are no difference between two pods.
+pub(super) fn outline(facts: &FileFacts, verdict: &Verdict) -> BTreeSet<String> {
+    let held = facts.held().iter().filter_map(|file| {
+        let path = path(file)?;
+        let way = match (file.by, file.opened) {
+            (HeldBy::Descriptor(_), Some(opened)) => letter(opened.flags).to_string(),
+            (HeldBy::Descriptor(_), None) => "?".to_owned(),
+            _ => holder(file),
+        };
+        let deleted = file.stat.known().is_some_and(HeldStat::is_deleted);
+        let deleted = if deleted { ", deleted" } else { "" };
+        Some(format!("{way} {}{deleted}", safe(path)))
+    });
+    let stores = facts.stores.found().into_iter().flatten();
+    let stores = stores.map(|store| {
+        let what = what(store);
+        // The API server makes this volume's name up, another one for each pod.
+        let what = match what.split_once("kube-api-access-") {
+            Some((before, _)) => format!("{before}kube-api-access"),
+            None => what,
+        };
+        format!("mounted {} {what}", safe(&store.mount.point))
+    });
+    let limit = facts.descriptors.found().map(|limit| match limit.soft {
+        Bound::At(soft) => format!("at most {soft} descriptors"),
+        Bound::Unlimited => "descriptors without a limit".to_owned(),
+    });
+    held.chain(stores)
+        .chain(limit)
+        .chain(verdict.lines())
+        .collect()
 }
 
 fn held_table(facts: &FileFacts, width: Option<usize>) -> String {

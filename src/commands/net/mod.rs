@@ -2,6 +2,7 @@
 
 mod cluster;
 mod json;
+mod outline;
 mod rewriting;
 pub(super) mod show;
 
@@ -9,6 +10,7 @@ use std::{net::IpAddr, time::Duration};
 
 use clap::Args;
 
+use super::fan_out;
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs, duration},
@@ -65,10 +67,17 @@ struct Known {
 
 /// Runs `kdbg net`.
 pub async fn run(args: NetArgs, printer: &mut Printer) -> Result<ExitStatus, CommandError> {
-    let target = super::open(&args.target, printer).await?;
-    let status = Box::pin(look(&args, &target, printer)).await;
-    target.close().await;
-    status
+    fan_out::run(
+        &args.target,
+        args.output,
+        printer,
+        async |target, printer| {
+            let status = Box::pin(look(&args, &target, printer)).await;
+            target.close().await;
+            status
+        },
+    )
+    .await
 }
 
 async fn look(
@@ -82,6 +91,7 @@ async fn look(
     drop(progress);
     let names = known.names();
     let verdict = known.judge(names.as_ref());
+    printer.compare_by_outline(outline::lines(&known, names.as_ref(), &verdict));
     match args.output {
         OutputFormat::Text => show::text(args, &known, names.as_ref(), &verdict, printer)?,
         OutputFormat::Json => {

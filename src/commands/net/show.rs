@@ -135,7 +135,8 @@ fn listeners(sockets: &Sockets, width: Option<usize>) -> String {
     table::render(&columns, rows, width)
 }
 
-fn listening_at(address: SocketAddr) -> String {
+/// An address as a listener shows it.
+pub(super) fn listening_at(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) if address.ip().is_unspecified() => format!("*:{}", address.port()),
         other => other.to_string(),

@@ -38,6 +38,16 @@ pub struct Unchecked {
 }
 
 impl Verdict {
+    /// One line for each rule that found something and for what nobody could look at: what is the same on two pods, whatever
+    /// the numbers are.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let found = self.causes.iter().chain(&self.listed);
+        let unchecked = self.unchecked.iter();
+        found
+            .map(|finding| format!("finding {}", finding.id.as_str()))
+            .chain(unchecked.map(|one| format!("not checked: {}", one.what)))
+    }
+
     /// Adds what other rules have found, behind what is there.
     pub fn join(&mut self, other: Self) {
         self.causes.extend(other.causes);

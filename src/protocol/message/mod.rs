@@ -33,9 +33,10 @@ pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
 pub use held::{HeldBy, HeldFile, HeldStat, Opened, Space, Volume};
 pub use probe::{
     Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
-    Exchange, HostsLine, Http2State, HttpBody, HttpHead, HttpProtocol, HttpRequest, HttpVersion,
-    Icmp, Libc, LibcKind, LookupRequest, Network, Phase, ProbeRecord, Resolution, ResolverSetup,
-    Route, SearchRule, Source, TcpRequest, TlsSession, TrustStore, Trusted, Via,
+    Exchange, HostsLine, Http2State, HttpBody, HttpHead, HttpProtocol, HttpRequest, HttpUpload,
+    HttpVersion, Icmp, Libc, LibcKind, LookupRequest, Network, Phase, ProbeRecord, Resolution,
+    ResolverSetup, Route, SearchRule, Source, TcpRequest, TlsSession, TrustStore, Trusted,
+    Uploaded, Via,
 };
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
@@ -98,7 +99,7 @@ pub enum Request {
     Tcp(TcpRequest),
     /// A name, looked up as the process would. Data: `Vec<ProbeRecord>`.
     Lookup(LookupRequest),
-    /// One request over HTTP. Data: `Vec<ProbeRecord>`.
+    /// One request over HTTP. Data: `Vec<ProbeRecord>`. A body that is not in it comes as input on the same stream.
     Http(Box<HttpRequest>),
     /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
     /// Data: `Vec<ConnectionRecord>`.
@@ -112,6 +113,16 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether the client sends more on the same stream.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        match self {
+            Self::Run(_) => true,
+            Self::Http(request) => matches!(request.body, HttpUpload::Input { .. }),
+            _ => false,
+        }
+    }
+
     /// What is asked for, to follow `the request to`.
     #[must_use]
     pub const fn doing(&self) -> &'static str {

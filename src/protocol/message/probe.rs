@@ -79,8 +79,8 @@ pub struct HttpRequest {
     pub path: BString,
     /// The fields of the head, in order.
     pub fields: Vec<(BString, BString)>,
-    /// The body; the fields say its length.
-    pub body: BString,
+    /// The body; the fields say its length, or that it comes in chunks.
+    pub body: HttpUpload,
     /// Accept any certificate.
     pub insecure: bool,
     /// Certificates to trust instead of the others, as PEM.
@@ -93,6 +93,20 @@ pub struct HttpRequest {
     pub total_limit: Option<u32>,
     /// Which version to speak.
     pub protocol: HttpProtocol,
+}
+
+/// The body of a request over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpUpload {
+    /// Itself, as short as a frame is.
+    Whole(BString),
+    /// It comes as the input of the request's stream.
+    Input {
+        /// Ask the server first whether it wants the body (`Expect: 100-continue`), where HTTP/1.1 is spoken.
+        expect: bool,
+        /// How many bytes come, when that is known.
+        length: Option<u64>,
+    },
 }
 
 /// Which version of HTTP to speak.
@@ -598,10 +612,23 @@ pub struct BodyEnd {
     pub received: u64,
     /// Bytes of the body that came.
     pub body: u64,
+    /// How much of the request's own body was sent.
+    pub upload: Uploaded,
     /// How it ended.
     pub ending: Ending,
     /// How far HTTP/2 got, where that was spoken.
     pub http2: Option<Http2State>,
+}
+
+/// How much of the body of a request was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uploaded {
+    /// Bytes of it that the kernel took, or for which HTTP/2 gave room; without what TLS and chunks add.
+    pub bytes: u64,
+    /// Whether that is all of it.
+    pub whole: bool,
+    /// Whether the server's answer made the rest useless: its status came first, and is none of success.
+    pub stopped: bool,
 }
 
 /// How far a conversation over HTTP/2 got.

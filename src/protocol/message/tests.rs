@@ -170,7 +170,7 @@ fn requests_of_probes_have_these_bytes() {
             method: "m".into(),
             path: "/".into(),
             fields: vec![("a".into(), "b".into())],
-            body: "x".into(),
+            body: HttpUpload::Whole("x".into()),
             insecure: false,
             authorities: None,
             connect_limit: 1,
@@ -180,9 +180,14 @@ fn requests_of_probes_have_these_bytes() {
         })),
         &[
             13, 172, 2, 5, 1, 1, b'h', 80, 1, 0, 1, 2, 3, 4, 1, b'n', 1, b'm', 1, b'/', 1, 1, b'a',
-            1, b'b', 1, b'x', 0, 0, 1, 2, 1, 3, 2,
+            1, b'b', 0, 1, b'x', 0, 0, 1, 2, 1, 3, 2,
         ],
     );
+    let input = HttpUpload::Input {
+        expect: true,
+        length: Some(7),
+    };
+    golden(input, &[1, 1, 1, 7]);
 }
 
 #[test]
@@ -395,6 +400,11 @@ fn records_of_probes_keep_their_numbers() {
             acknowledged: 3,
             received: 4,
             body: 5,
+            upload: Uploaded {
+                bytes: 9,
+                whole: false,
+                stopped: true,
+            },
             ending: Ending::TimedOut {
                 after: 6,
                 phase: Phase::Head,
@@ -405,7 +415,7 @@ fn records_of_probes_keep_their_numbers() {
                 body_waits: 8,
             }),
         })),
-        &[11, 1, 4, 2, 3, 4, 5, 3, 6, 4, 1, 1, 1, 7, 8],
+        &[11, 1, 4, 2, 3, 4, 5, 9, 0, 1, 3, 6, 4, 1, 1, 1, 7, 8],
     );
     golden(
         ProbeRecord::Trailers(vec![("a".into(), "b".into())]),

@@ -53,6 +53,23 @@ async fn answers_that_agree_are_shown_once_and_who_differs_or_fails_is_named() {
         })
         .await?;
 
+        // What differs at every look (times, numbers, ports of the moment) is no difference.
+        for words in [
+            &["net", "-l", "app=shop"][..],
+            &["files", "-l", "app=shop"],
+            &["dig", "-l", "app=shop", "kubernetes.default"],
+            &["tcp", "-l", "app=shop", "127.0.0.1:9"],
+        ] {
+            let ran = test.kdbg(words).await?;
+            check(
+                ran.stdout
+                    .starts_with("# 4 pods agree: web-1, web-2, web-3, web-4\n"),
+                || format!("{words:?} is not grouped: {ran}"),
+            )?;
+            check(ran.stderr.contains("pod web-5 has not answered"), || {
+                format!("{words:?}: {ran}")
+            })?;
+        }
         let ran = test.kdbg(&["env", "-l", "app=shop"]).await?.ended_with(3)?;
         check(
             ran.stdout

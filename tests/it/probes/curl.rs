@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{has, read_head, report, says, server, silence, target, text};
-use crate::support::running::{Running, assert_code, command, kdbg, python, said};
+use crate::support::running::{Running, assert_code, command, is_root, kdbg, python, said};
 
 /// What curl prints for the same words.
 pub(super) fn curl(words: &[&str]) -> Vec<u8> {
@@ -267,6 +267,35 @@ fn trust_comes_from_the_targets_own_bundle_and_the_chain_is_shown() {
     let by = report["tls"]["trusted_by"].as_str().unwrap();
     assert!(by.contains("ca.pem (1 certificates)"), "{by}");
     assert_eq!(report["tls"]["chain"][0]["subject"], "CN=localhost");
+    // Its last day is the one that openssl reads.
+    let ends = Command::new("openssl")
+        .args(["x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in"])
+        .arg(folder.path().join("cert.pem"))
+        .output()
+        .unwrap();
+    let day = text(&ends)
+        .trim()
+        .replace("notAfter=", "")
+        .replace(' ', "T");
+    assert_eq!(report["tls"]["chain"][0]["not_after"], day);
+    let warned = format!("warning: certificate `CN=localhost` of `CN=Test CA` expires on {day}");
+    assert!(said(&insecure).contains(&warned), "{}", said(&insecure));
+
+    // And so does the bundle below its own root, where it has another one than we.
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    if is_root("mount a file over the bundle") && Path::new(bundle).exists() {
+        let script = "mount --bind \"$0\" \"$1\" && echo ready && exec cat";
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-c", script])
+            .arg(&ca)
+            .arg(bundle);
+        let other = Running::start(&mut command);
+        let trusted = run(&other, &["--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&trusted.stdout).unwrap();
+        let by = report["tls"]["trusted_by"].as_str().unwrap();
+        assert!(by.contains(&format!("{bundle} (1 certificates)")), "{by}");
+    }
     assert_eq!(report["body"], "hello");
     assert_eq!(report["response"]["status"], 200);
 }

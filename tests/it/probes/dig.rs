@@ -6,6 +6,7 @@ use std::{
     process::Command,
     str::FromStr as _,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::{
@@ -91,6 +92,14 @@ fn zone(asked: &Name, kind: RecordType) -> Option<Vec<Record>> {
             record(
                 &asked.to_ascii(),
                 RData::MX(MX::new(10, name("mail.test."))),
+            ),
+        ],
+        "near.a.test." => vec![
+            record("near.a.test.", RData::A(A::new(127, 77, 9, 1))),
+            record("near.a.test.", RData::A(A::new(127, 77, 9, 2))),
+            record(
+                "near.a.test.",
+                RData::AAAA(AAAA::new(0, 0, 0, 0, 0, 0, 0, 1)),
             ),
         ],
         "alias.test." => vec![
@@ -343,6 +352,149 @@ fn the_names_asked_are_those_that_glibc_asks() {
     }
 }
 
+/// What a program asks for that wants addresses, as every C library does it.
+const LOOK_UP: &str = r#"
+#include <netdb.h>
+#include <string.h>
+int main(int count, char **words) {
+    struct addrinfo hints, *found = 0;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    return getaddrinfo(words[1], "80", &hints, &found) != 0;
+}"#;
+
+/// Which server was asked what: address, name, type; once each, sorted.
+type Questions = std::collections::BTreeSet<(String, String, String)>;
+
+#[test]
+fn the_questions_are_those_that_musl_and_glibc_send() {
+    if !is_root("watch what getaddrinfo asks") {
+        return;
+    }
+    let log: Arc<std::sync::Mutex<Vec<(String, String, String)>>> = Arc::default();
+    let server = |ip: &'static str| {
+        let heard = Arc::clone(&log);
+        NameServer::start(ip, 53, move |answer| {
+            let message = Message::from_vec(&answer).unwrap();
+            let query = &message.queries[0];
+            let asked = (
+                format!("{ip}:53"),
+                query.name().to_ascii(),
+                query.query_type().to_string(),
+            );
+            heard.lock().unwrap().push(asked);
+            vec![answer]
+        })
+    };
+    let (first, second) = (server("127.77.0.6"), server("127.77.0.7"));
+    let resolv_conf = format!(
+        "search b.test a.test\nnameserver {}\nnameserver {}\noptions ndots:2\n",
+        first.address.ip(),
+        second.address.ip()
+    );
+    let Some((target, folder)) = with_files(&resolv_conf, "127.0.0.1 localhost\n") else {
+        return;
+    };
+    std::fs::write(folder.path().join("lookup.c"), LOOK_UP).unwrap();
+    for (libc, compiler) in [("musl", "musl-gcc"), ("glibc", "cc")] {
+        if !has(compiler) {
+            continue;
+        }
+        let program = folder.path().join(libc);
+        let made = Command::new(compiler)
+            .arg("-o")
+            .arg(&program)
+            .arg(folder.path().join("lookup.c"))
+            .output()
+            .unwrap();
+        assert_code(&made, 0);
+        for name in ["web", "web.test", "nobody", "x.y", "x.y.z", "web.test."] {
+            // A datagram may be read after its sender has ended.
+            let settle = |expected: &Questions| {
+                let until = Instant::now() + Duration::from_secs(5);
+                loop {
+                    let heard: Questions = log.lock().unwrap().iter().cloned().collect();
+                    if heard == *expected || Instant::now() > until {
+                        return heard;
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            };
+            log.lock().unwrap().clear();
+            let words = [name, "--libc", libc];
+            let report = report("dig", &target, &words, &["-o", "json"]);
+            let word =
+                |query: &serde_json::Value, key: &str| query[key].as_str().unwrap().to_owned();
+            let queries = report["queries"].as_array().unwrap();
+            let ours: Questions = queries
+                .iter()
+                .map(|query| {
+                    ["server", "name", "type"]
+                        .map(|key| word(query, key))
+                        .into()
+                })
+                .collect();
+            assert_eq!(settle(&ours), ours, "{libc} {name}: what is said was sent");
+            log.lock().unwrap().clear();
+            Command::new("nsenter")
+                .args(["-t", &target.pid().to_string(), "-m"])
+                .arg(&program)
+                .arg(name)
+                .output()
+                .unwrap();
+            assert_eq!(settle(&ours), ours, "{libc} {name}");
+            let log = log.lock().unwrap();
+            let of_first = log.iter().filter(|(ip, ..)| ip.starts_with("127.77.0.6"));
+            let mut theirs: Vec<_> = of_first.map(|(_, name, _)| name.clone()).collect();
+            theirs.dedup();
+            assert_eq!(asked(&report), theirs, "{libc} {name}");
+        }
+    }
+}
+
+#[test]
+fn a_request_by_name_tells_each_question_of_the_search_list_and_each_address_with_its_time() {
+    let server = NameServer::start("127.77.0.8", 53, |answer| vec![answer]);
+    let resolv_conf = format!(
+        "search b.test a.test\nnameserver {}\noptions ndots:5\n",
+        server.address.ip()
+    );
+    let Some((target, _folder)) = with_files(&resolv_conf, "") else {
+        return;
+    };
+    // A port that nobody has any more.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let words = [&format!("http://near:{port}/"), "--connect-timeout", "2s"];
+    let told = report("curl", &target, &words, &["--json"]);
+    assert_eq!(asked(&told), ["near.b.test.", "near.a.test."]);
+    for query in told["queries"].as_array().unwrap() {
+        assert!(query["took_us"].as_u64().unwrap() > 0, "{query}");
+        let rcode = &query["answer"]["rcode"];
+        let is_there = query["name"] == "near.a.test.";
+        assert_eq!(rcode, if is_there { "NOERROR" } else { "NXDOMAIN" });
+    }
+    let connections = told["connections"].as_array().unwrap();
+    let mut addresses: Vec<_> = connections
+        .iter()
+        .map(|one| one["address"].as_str().unwrap())
+        .collect();
+    addresses.sort_unstable();
+    let expected = ["127.77.9.1", "127.77.9.2", "[::1]"];
+    assert_eq!(
+        addresses,
+        expected.map(|address| format!("{address}:{port}"))
+    );
+    for one in connections {
+        assert!(one["took_us"].as_u64().is_some(), "{one}");
+        assert_eq!(one["outcome"], "refused", "{one}");
+        assert!(!one["said"].as_str().unwrap().is_empty(), "{one}");
+    }
+}
+
 #[test]
 fn where_glibc_and_musl_part_is_told() {
     let server = NameServer::start("127.77.0.3", 53, |answer| vec![answer]);
@@ -401,6 +553,14 @@ fn with_rotate_each_server_is_asked_and_one_that_disagrees_is_named() {
         "{}",
         text(&output)
     );
+    let told = report("dig", &target, &["web.test."], &["-o", "json"]);
+    let by_server = told["by_server"].as_array().unwrap();
+    assert_eq!(by_server.len(), 2, "{told:#}");
+    assert_eq!(by_server[0]["server"], "127.77.0.4:53");
+    let addresses = by_server[0]["addresses"].as_array().unwrap();
+    assert!(addresses.contains(&"10.0.0.1".into()), "{told:#}");
+    assert_eq!(by_server[1]["server"], "127.77.0.5:53");
+    assert_eq!(by_server[1]["error"], "EAI_NONAME");
     let Some((target, _folder)) = with_files(&conf([&good, &good], "options rotate"), "") else {
         return;
     };
@@ -413,6 +573,8 @@ fn with_rotate_each_server_is_asked_and_one_that_disagrees_is_named() {
     let output = kdbg(["dig", &target.target(), "web.test."]);
     assert_code(&output, 0);
     assert!(!text(&output).contains("127.77.0.5"), "{}", text(&output));
+    let told = report("dig", &target, &["web.test."], &["-o", "json"]);
+    assert!(told.get("by_server").is_none(), "{told:#}");
 }
 
 /// A name server over TCP alone: what it says to a question.

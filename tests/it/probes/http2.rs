@@ -37,6 +37,13 @@ const paths = {
   '/half': stream => { stream.respond({':status': 200}); stream.write('abc'); },
   '/moved': stream => { stream.respond({':status': 302, 'location': '/echo'}); stream.end(); },
   '/interim': stream => { stream.additionalHeaders({':status': 103, 'link': 'x'}); stream.respond({':status': 200}); stream.end('ok'); },
+  '/digest': stream => {
+    const digest = require('crypto').createHash('sha256');
+    let length = 0;
+    stream.on('data', part => { digest.update(part); length += part.length; });
+    stream.on('end', () => { stream.respond({':status': 200}); stream.end(length + ' ' + digest.digest('hex')); });
+  },
+  '/much': stream => { stream.respond({':status': 413}); stream.end('too much'); },
   '/empty': stream => { stream.respond({':status': 204}, {endStream: true}); },
   '/grpc.health.v1.Health/Check': (stream, head) => {
     const parts = [];
@@ -208,6 +215,46 @@ fn a_long_body_is_sent_as_the_server_gives_room_for_it() {
 }
 
 #[test]
+fn a_body_of_any_length_is_streamed_over_http2_as_curl_does() {
+    let Some(node) = Node::start() else { return };
+    let file = node.folder.path().join("long");
+    let mut content = vec![0; 20_000_000];
+    for (place, byte) in content.iter_mut().enumerate() {
+        *byte = u8::try_from(place / 7 % 251).unwrap();
+    }
+    std::fs::write(&file, &content).unwrap();
+    let body = format!("@{}", file.display());
+    let (plain, secure) = (node.plain("/digest"), node.secure("/digest"));
+    let theirs = curl(&["--http2-prior-knowledge", "--data-binary", &body, &plain]);
+    let theirs = String::from_utf8(theirs).unwrap();
+    assert!(theirs.starts_with("20000000 "), "{theirs}");
+    for url in [&plain, &secure] {
+        let sent = node.ask(&[url, "-k", "--http2", "--data-binary", &body]);
+        assert_code(&sent, 0);
+        assert_eq!(text(&sent), theirs, "{url}");
+        let target = node.running.target();
+        let words = [
+            "-q",
+            "curl",
+            &target,
+            url,
+            "-k",
+            "--http2",
+            "--data-binary",
+            "@-",
+        ];
+        let stdin = std::fs::File::open(&file).unwrap();
+        let sent = command(words).stdin(stdin).output().unwrap();
+        assert_code(&sent, 0);
+        assert_eq!(text(&sent), theirs, "{url}, from standard input");
+    }
+    // An answer that comes first ends it.
+    let sent = node.ask(&[&node.plain("/much"), "--http2", "--data-binary", &body]);
+    assert_code(&sent, 0);
+    assert_eq!(text(&sent), "too much");
+}
+
+#[test]
 fn the_phase_in_which_http2_is_stuck_is_named() {
     let Some(node) = Node::start() else { return };
     let target = node.running.target();
@@ -328,6 +375,30 @@ fn the_health_of_a_grpc_server_is_told() {
             let output = node.ask(&[&url, "-k", service]);
             assert_code(&output, code);
             assert_eq!(text(&output), expected);
+        }
+    }
+    // As JSON, and from two places.
+    for (service, state, code) in [
+        ("--grpc-health", "SERVING", 0),
+        ("--grpc-health=ill", "NOT_SERVING", 1),
+        ("--grpc-health=gone", "NOT_FOUND", 1),
+    ] {
+        let output = node.ask(&[&node.plain(""), service, "--json"]);
+        assert_code(&output, code);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["health"]["state"], state);
+        assert_eq!(told["health"]["serving"], code == 0);
+        let from = node.ask(&[&node.plain(""), service, "--from", "here"]);
+        assert_code(&from, code);
+        let shown = text(&from);
+        assert!(
+            shown.contains("health") && shown.contains(state) && shown.contains("no phase differs"),
+            "{shown}"
+        );
+        let both = node.ask(&[&node.plain(""), service, "--from", "here", "--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&both.stdout).unwrap();
+        for probe in told["probes"].as_array().unwrap() {
+            assert_eq!(probe["health"]["state"], state, "{told:#}");
         }
     }
     // What speaks HTTP/2 and is no gRPC server.

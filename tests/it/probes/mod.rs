@@ -3,9 +3,12 @@
 mod curl;
 mod dig;
 mod from;
+mod hostile_dns;
 mod http2;
+mod ipv6;
 mod net;
 mod tcp;
+mod upload;
 
 use std::{
     io::{Read as _, Write as _},
