@@ -36,7 +36,9 @@ pub(super) fn run(arguments: &[OsString], out: &mut dyn Write) -> Result<u8, Tro
         let target = Target::open(process)?;
         servers = resolver::Files::read(&target)?.setup(&target, None).servers;
         if let Some(port) = wanted.port {
-            servers.iter_mut().for_each(|server| server.set_port(port));
+            for server in &mut servers {
+                server.set_port(port);
+            }
         }
     }
     let request = Request::Lookup(LookupRequest {

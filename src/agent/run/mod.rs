@@ -53,7 +53,7 @@ pub(super) fn answer(request: &RunRequest, channel: &mut dyn Channel) -> Answer 
         ends,
         head,
         mark,
-    } = running;
+    } = *running;
     let family = Arc::new(Family::new(child.id(), mark));
     channel.started(&family);
     let result = channel

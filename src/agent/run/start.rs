@@ -44,7 +44,7 @@ use crate::{
 /// Whether a command could be started.
 pub(super) enum Start {
     /// It runs.
-    Running(Running),
+    Running(Box<Running>),
     /// Its program cannot be executed.
     Refused(Errno),
 }
@@ -221,12 +221,12 @@ impl Starter<'_> {
             }
         };
         let mark = format!("{MARK}={}", self.mark).into_bytes();
-        Ok(Attempt::Done(Start::Running(Running {
+        Ok(Attempt::Done(Start::Running(Box::new(Running {
             child,
             ends,
             head,
             mark,
-        })))
+        }))))
     }
 
     fn user(&self) -> (u32, u32) {

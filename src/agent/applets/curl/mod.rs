@@ -111,12 +111,9 @@ impl Transfer<'_> {
                 let why = (TOO_MANY, format!("Maximum ({limit}) redirects followed"));
                 return Ok((seen, Err(why)));
             }
-            let place = match self.place.joined(&location) {
-                Ok(place) => place,
-                Err(_) => {
-                    let why = format!("URL rejected: {}", location.escape_debug());
-                    return Ok((seen, Err((MALFORMED, why))));
-                }
+            let Ok(place) = self.place.joined(&location) else {
+                let why = format!("URL rejected: {}", location.escape_debug());
+                return Ok((seen, Err((MALFORMED, why))));
             };
             self.options
                 .redirect(seen.status(), place.is_same_host(&self.place));

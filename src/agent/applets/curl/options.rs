@@ -121,13 +121,13 @@ impl Options {
                     options.output = (path != "-").then(|| path.into());
                 }
                 Short('w') | Long("write-out") => {
-                    options.write_out = Some(parser.value()?.string()?)
+                    options.write_out = Some(parser.value()?.string()?);
                 }
                 Short('m') | Long("max-time") => {
-                    options.max_time = Some(time(&parser.value()?.string()?)?)
+                    options.max_time = Some(time(&parser.value()?.string()?)?);
                 }
                 Long("connect-timeout") => {
-                    options.connect_limit = Some(time(&parser.value()?.string()?)?)
+                    options.connect_limit = Some(time(&parser.value()?.string()?)?);
                 }
                 Long("resolve") => options.resolve.push(resolve(&parser.value()?.string()?)?),
                 Long("http1.1") => options.protocol = HttpProtocol::Http1,
