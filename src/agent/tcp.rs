@@ -6,7 +6,11 @@ use std::{
 };
 
 use bstr::{BString, ByteSlice as _};
-use nix::poll::PollFlags;
+use nix::{
+    libc,
+    poll::PollFlags,
+    sys::socket::{setsockopt, sockopt::Linger},
+};
 
 use super::{
     Answer, Output, Stop,
@@ -34,18 +38,40 @@ pub(super) fn answer(request: &TcpRequest, output: &mut dyn Output) -> Answer {
     for address in addresses {
         let address = SocketAddr::new(address, request.port);
         let connected = dial(&mut steps, &network, address, request.connect_limit)?;
-        if first.is_none() {
-            first = connected.map(|stream| (address, stream));
+        if let Some(stream) = connected {
+            leave_no_trace(&stream);
+            first.get_or_insert((address, stream));
         }
     }
     if let Some((address, stream)) = first
         && request.wait > 0
     {
+        // Over this one something is said, and a reset might take it back.
+        close_in_order(&stream);
         let exchange = talk(&mut steps, request, address, stream)?;
         steps.tell(ProbeRecord::Exchange(Box::new(exchange)))?;
     }
     target.check_alive("connect")?;
     steps.finish()
+}
+
+/// Has a connection over which nothing was said end with a reset. Closed in order it would stay in the pod's table for a
+/// minute (TIME_WAIT), and the next look at that could not tell whose it was. It is what load balancers do after a check.
+fn leave_no_trace(stream: &TcpStream) {
+    linger(stream, true);
+}
+
+fn close_in_order(stream: &TcpStream) {
+    linger(stream, false);
+}
+
+fn linger(stream: &TcpStream, is_reset: bool) {
+    let value = libc::linger {
+        l_onoff: is_reset.into(),
+        l_linger: 0,
+    };
+    // Without it the connection only stays in the table.
+    let _ = setsockopt(stream, Linger, &value);
 }
 
 /// Sends what is to be sent, and reads until what is expected has come, or until nothing more comes.

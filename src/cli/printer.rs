@@ -34,7 +34,10 @@ enum Data {
         bytes: Vec<u8>,
         warnings: Mutex<Vec<String>>,
         unordered: Option<Vec<Vec<u8>>>,
+        essence: Option<Vec<u8>>,
     },
+    /// There is none: this printer is for messages.
+    Nowhere(io::Sink),
 }
 
 /// What was printed instead of going out.
@@ -46,6 +49,8 @@ pub struct Kept {
     pub warnings: Vec<String>,
     /// What the answer consists of, when the order of its parts says nothing; each as it is, also where the data hides it.
     pub unordered: Option<Vec<Vec<u8>>>,
+    /// What two answers must have in common to be alike, when that is not all of them.
+    pub essence: Option<Vec<u8>>,
 }
 
 impl Printer {
@@ -76,6 +81,7 @@ impl Printer {
                 bytes: Vec::new(),
                 warnings: Mutex::default(),
                 unordered: None,
+                essence: None,
             },
             stdout_colours: self.stdout_colours,
             stderr_choice: self.stderr_choice,
@@ -84,17 +90,28 @@ impl Printer {
         }
     }
 
+    /// A printer for messages only, beside this one.
+    #[must_use]
+    pub fn messages(&self) -> Self {
+        Self {
+            data: Data::Nowhere(io::sink()),
+            ..*self
+        }
+    }
+
     /// What was kept.
     pub fn into_kept(self) -> Kept {
         match self.data {
-            Data::Stdout(_) => Kept::default(),
+            Data::Stdout(_) | Data::Nowhere(_) => Kept::default(),
             Data::Kept {
                 bytes,
                 warnings,
                 unordered,
+                essence,
             } => Kept {
                 data: bytes,
                 unordered,
+                essence,
                 warnings: warnings
                     .into_inner()
                     .unwrap_or_else(PoisonError::into_inner),
@@ -109,11 +126,19 @@ impl Printer {
         }
     }
 
+    /// Says by what an answer is compared with those of other pods, when parts of it say nothing.
+    pub fn compare_as(&mut self, bytes: Vec<u8>) {
+        if let Data::Kept { essence, .. } = &mut self.data {
+            *essence = Some(bytes);
+        }
+    }
+
     /// Where data goes. It is buffered; [`Self::finish`] writes the rest.
     pub fn data(&mut self) -> &mut dyn Write {
         match &mut self.data {
             Data::Stdout(stdout) => stdout,
             Data::Kept { bytes, .. } => bytes,
+            Data::Nowhere(sink) => sink,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     registry::{self, Image},
     target::{
         Place, Target,
-        pod::{self, declared, replicas::of_image},
+        pod::{self, Described, declared, replicas::of_image},
     },
 };
 
@@ -57,27 +57,46 @@ impl Declared {
     /// Asks the cluster of a pod, and the registry of its image where that is wanted. What may not be read is a fact, no
     /// error.
     pub(super) async fn read(target: &Target, ask: Ask) -> Result<Self, CommandError> {
+        let described = match &target.place {
+            Place::Machine(_) => None,
+            Place::Pod(place) => Some(place.described()),
+        };
+        let (declared, beside) = tokio::join!(
+            Self::of_cluster(described.as_ref(), ask),
+            Beside::read(target)
+        );
+        Ok(declared?.with(beside))
+    }
+
+    /// What the cluster says, and the registry, for which no agent is needed. `None` is a process of this machine.
+    pub(super) async fn of_cluster(
+        described: Option<&Described>,
+        ask: Ask,
+    ) -> Result<Self, CommandError> {
         let keys = keyring()?;
-        match &target.place {
-            Place::Machine(_) => Ok(Self::nothing(keys)),
-            Place::Pod(place) => {
-                let (declared, sample, first, image, (moved, image_after)) = tokio::join!(
-                    Self::of_pod(place, keys),
-                    sample(target),
-                    first(target),
-                    // Asking a registry takes much room.
-                    Box::pin(image(place, ask.registry)),
-                    Box::pin(moved(place, ask)),
-                );
-                Ok(Self {
-                    image,
-                    image_after,
-                    moved,
-                    sample,
-                    first,
-                    ..declared
-                })
-            }
+        let Some(described) = described else {
+            return Ok(Self::nothing(keys));
+        };
+        let (declared, image, (moved, image_after)) = tokio::join!(
+            Self::of_pod(described, keys),
+            // Asking a registry takes much room.
+            Box::pin(image(described, ask.registry)),
+            Box::pin(moved(described, ask)),
+        );
+        Ok(Self {
+            image,
+            image_after,
+            moved,
+            ..declared
+        })
+    }
+
+    /// Adds the environments of other processes in the pod.
+    pub(super) fn with(self, Beside { sample, first }: Beside) -> Self {
+        Self {
+            sample,
+            first,
+            ..self
         }
     }
 
@@ -103,7 +122,7 @@ impl Declared {
         }
     }
 
-    async fn of_pod(place: &pod::Place, keys: Keyring) -> Self {
+    async fn of_pod(place: &Described, keys: Keyring) -> Self {
         // The container was found in this pod.
         let asked = declared::container_spec(&place.object, &place.container).unwrap_or_default();
         let mut spec = asked.clone();
@@ -157,6 +176,11 @@ impl Declared {
         (attribution, restart)
     }
 
+    /// The Services of the namespace; `None` where they could not be read.
+    pub(super) fn services(&self) -> Option<&[Service]> {
+        self.cluster.services.found().map(Vec::as_slice)
+    }
+
     /// A Service by `NAMESPACE/NAME`.
     pub(super) fn service(&self, name: &str) -> Option<&Service> {
         let mut services = self.cluster.services.found()?.iter();
@@ -165,7 +189,7 @@ impl Declared {
 }
 
 /// The variables of the image that runs, as its registry tells them.
-async fn image(place: &pod::Place, registry: bool) -> Lookup<Vec<ImageVariable>> {
+async fn image(place: &Described, registry: bool) -> Lookup<Vec<ImageVariable>> {
     if !registry {
         return Lookup::Unreadable("its registry is asked with `--registry` only".to_owned());
     }
@@ -191,7 +215,7 @@ fn variables(description: registry::Description) -> Vec<ImageVariable> {
 
 /// Whether the name of the image means another one by now, as the registry says where it is asked, else as other pods
 /// show; and what that sets, where it is told.
-async fn moved(place: &pod::Place, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<ImageVariable>>) {
+async fn moved(place: &Described, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<ImageVariable>>) {
     if !ask.moved {
         return (Lookup::Missing, None);
     }
@@ -226,6 +250,24 @@ async fn moved(place: &pod::Place, ask: Ask) -> (Lookup<ImageMoved>, Option<Vec<
         }
         Ok(_) => (Lookup::Missing, None),
         Err(error) => (Lookup::Unreadable(error.to_string()), None),
+    }
+}
+
+/// Environments of other processes in the pod, by which that of the target is told.
+#[derive(Default)]
+pub(super) struct Beside {
+    sample: Option<Environment>,
+    first: Option<Environment>,
+}
+
+impl Beside {
+    /// Asks the agent of a pod for them; there is nothing to tell on this machine.
+    pub(super) async fn read(target: &Target) -> Self {
+        if matches!(target.place, Place::Machine(_)) {
+            return Self::default();
+        }
+        let (sample, first) = tokio::join!(sample(target), first(target));
+        Self { sample, first }
     }
 }
 

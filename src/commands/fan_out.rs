@@ -24,9 +24,10 @@ use crate::{
 const AT_ONCE: usize = 16;
 
 /// What one pod answered.
-struct Answer {
-    pod: String,
-    kept: Kept,
+pub(super) struct Answer {
+    /// Its name.
+    pub(super) pod: String,
+    pub(super) kept: Kept,
     status: ExitStatus,
     /// The answer with what is the pod's own put aside.
     key: Key,
@@ -52,6 +53,36 @@ pub(super) async fn run(
         let target = super::open(args, printer).await?;
         return look(target, printer).await;
     }
+    let gathered = gather(
+        args,
+        printer,
+        |_| (),
+        async |target, (), printer| look(target, printer).await,
+    )
+    .await?;
+    match format {
+        OutputFormat::Text => text(&gathered.groups, printer)?,
+        OutputFormat::Json => json(&gathered.groups, &gathered.failed, printer)?,
+    }
+    gathered.warn(printer);
+    gathered.status()
+}
+
+/// What all pods answered.
+pub(super) struct Gathered {
+    /// Those that answered alike together, the largest group first.
+    pub(super) groups: Vec<Vec<Answer>>,
+    /// Those that have not answered.
+    pub(super) failed: Vec<(String, CommandError)>,
+}
+
+/// Runs a command on each pod of the target. `prepare` is called when a pod is found, before an agent is beside it.
+pub(super) async fn gather<P>(
+    args: &TargetArgs,
+    printer: &Printer,
+    prepare: impl Fn(&Candidate) -> P,
+    look: impl AsyncFn(Target, P, &mut Printer) -> Result<ExitStatus, CommandError>,
+) -> Result<Gathered, CommandError> {
     let wanted = args.wanted()?;
     let progress = printer.progress(format!("finding the pods of {}", wanted.selector));
     let mut candidates = wanted.candidates().await?;
@@ -68,7 +99,8 @@ pub(super) async fn run(
     let mut answers: Vec<_> = stream::iter(candidates.into_iter().enumerate())
         .map(async |(place, candidate)| {
             let name = candidate.name();
-            let answer = ask(candidate, &wanted, printer_of_one(), &look).await;
+            let prepared = prepare(&candidate);
+            let answer = ask(candidate, prepared, &wanted, printer_of_one(), &look).await;
             (place, name, answer)
         })
         .buffer_unordered(AT_ONCE)
@@ -93,25 +125,38 @@ pub(super) async fn run(
     }
     // The largest group is what is normal; the rest differs from it.
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
-    match format {
-        OutputFormat::Text => text(&groups, printer)?,
-        OutputFormat::Json => json(&groups, &failed, printer)?,
-    }
-    for (pod, error) in &failed {
-        printer.warning(&format!("pod {pod} has not answered: {error}"));
-        for hint in error.all_hints() {
-            printer.warning(&format!("pod {pod}: {hint}"));
+    Ok(Gathered { groups, failed })
+}
+
+impl Gathered {
+    /// Says which pods have not answered.
+    pub(super) fn warn(&self, printer: &Printer) {
+        for (pod, error) in &self.failed {
+            printer.warning(&format!("pod {pod} has not answered: {error}"));
+            for hint in error.all_hints() {
+                printer.warning(&format!("pod {pod}: {hint}"));
+            }
         }
     }
-    status(&groups, failed)
+
+    /// Says what the pods that answered had to warn of.
+    pub(super) fn repeat_warnings(&self, printer: &Printer) {
+        repeat_warnings(&self.groups, printer);
+    }
+
+    /// A finding anywhere is a finding; a pod that has not answered makes the whole incomplete; none at all is an error.
+    pub(super) fn status(self) -> Result<ExitStatus, CommandError> {
+        status(&self.groups, self.failed)
+    }
 }
 
 /// One pod's answer.
-async fn ask(
+async fn ask<P>(
     candidate: Candidate,
+    prepared: P,
     wanted: &Wanted,
     mut printer: Printer,
-    look: &impl AsyncFn(Target, &mut Printer) -> Result<ExitStatus, CommandError>,
+    look: &impl AsyncFn(Target, P, &mut Printer) -> Result<ExitStatus, CommandError>,
 ) -> Result<Answer, CommandError> {
     let target = candidate.open(wanted).await?;
     if let Place::Pod(place) = &target.place {
@@ -119,11 +164,12 @@ async fn ask(
     }
     let own = own_words(&target);
     let pod = target.to_string();
-    let status = look(target, &mut printer).await?;
+    let status = look(target, prepared, &mut printer).await?;
     let kept = printer.into_kept();
-    let key = match &kept.unordered {
-        None => Key::Bytes(put_aside(&kept.data, &own)),
-        Some(parts) => {
+    let key = match (&kept.essence, &kept.unordered) {
+        (Some(essence), _) => Key::Bytes(put_aside(essence, &own)),
+        (None, None) => Key::Bytes(put_aside(&kept.data, &own)),
+        (None, Some(parts)) => {
             let mut parts: Vec<_> = parts.iter().map(|part| put_aside(part, &own)).collect();
             parts.sort();
             Key::Parts(parts)
@@ -168,7 +214,8 @@ fn text(groups: &[Vec<Answer>], printer: &mut Printer) -> Result<(), CommandErro
         let Some(first) = group.first() else {
             continue;
         };
-        let heading = heading(group, place == 0, only);
+        let names: Vec<_> = group.iter().map(|answer| answer.pod.as_str()).collect();
+        let heading = heading(&names, place == 0, only);
         let out = printer.data();
         let gap = if place > 0 { "\n" } else { "" };
         writeln!(out, "{gap}{heading}").map_err(CommandError::output)?;
@@ -181,14 +228,16 @@ fn text(groups: &[Vec<Answer>], printer: &mut Printer) -> Result<(), CommandErro
         .map_err(CommandError::output)?;
     }
     printer.finish()?;
-    for group in groups {
-        for answer in group {
-            for warning in &answer.kept.warnings {
-                printer.warning(&format!("pod {}: {warning}", answer.pod));
-            }
+    repeat_warnings(groups, printer);
+    Ok(())
+}
+
+fn repeat_warnings(groups: &[Vec<Answer>], printer: &Printer) {
+    for answer in groups.iter().flatten() {
+        for warning in &answer.kept.warnings {
+            printer.warning(&format!("pod {}: {warning}", answer.pod));
         }
     }
-    Ok(())
 }
 
 /// The lines of one answer that another one lacks, and the reverse; for answers whose order says nothing.
@@ -218,13 +267,10 @@ fn line_changes(normal: &Answer, other: &Answer) -> Vec<u8> {
     changes
 }
 
-fn heading(group: &[Answer], is_first: bool, only: bool) -> String {
-    let names = group
-        .iter()
-        .map(|answer| answer.pod.as_str())
-        .collect::<Vec<_>>()
-        .join(", ");
-    match (group.len(), is_first) {
+/// The line above a group's answer. `only`: there is no other group.
+pub(super) fn heading(pods: &[&str], is_first: bool, only: bool) -> String {
+    let names = pods.join(", ");
+    match (pods.len(), is_first) {
         (1, true) if only => format!("# 1 pod: {names}"),
         (1, true) => format!("# {names}"),
         (1, false) => format!("# {names} differs"),
@@ -284,7 +330,6 @@ fn json(
     })
 }
 
-/// A finding anywhere is a finding; a pod that has not answered makes the whole incomplete; none at all is an error.
 fn status(
     groups: &[Vec<Answer>],
     failed: Vec<(String, CommandError)>,

@@ -9,7 +9,7 @@ use crate::{
     evidence::choice::Reason,
     protocol::message::{Process, Reading},
     render::safe,
-    target::{Place, Target, pod},
+    target::{Candidate, Place, Target, pod},
 };
 
 pub mod attach;
@@ -29,6 +29,7 @@ mod fan_out;
 mod fetch;
 pub mod files;
 mod from;
+pub mod keep;
 pub mod ls;
 pub mod man;
 pub mod net;
@@ -58,6 +59,16 @@ fn no_path() -> CommandError {
 
 /// Opens a target, and says which of its processes is looked at when there was a choice.
 async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandError> {
+    let (target, ()) = open_prepared(args, printer, |_| ()).await?;
+    Ok(target)
+}
+
+/// The same; `prepare` is called when the target is found, before an agent is beside it.
+async fn open_prepared<P>(
+    args: &TargetArgs,
+    printer: &Printer,
+    prepare: impl FnOnce(&Candidate) -> P,
+) -> Result<(Target, P), CommandError> {
     if args.cluster.all {
         return Err(
             CommandError::usage("this command looks at one pod, not at all of them")
@@ -66,13 +77,15 @@ async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandErr
     }
     let wanted = args.wanted()?;
     let progress = printer.progress(format!("getting beside {}", wanted.selector));
-    let target = Target::open(&wanted).await?;
+    let found = Target::find(&wanted).await?;
+    let prepared = prepare(&found);
+    let target = found.open(&wanted).await?;
     drop(progress);
     let chosen = !matches!(target.choice.reason, Reason::Only | Reason::Asked);
     if chosen || matches!(target.place, Place::Pod(_)) {
         say_choice(&target, printer);
     }
-    Ok(target)
+    Ok((target, prepared))
 }
 
 /// Says which process is looked at, and why.

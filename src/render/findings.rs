@@ -10,7 +10,7 @@ use crate::evidence::findings::{
 };
 
 /// The version of the JSON; a field that changes its meaning raises it.
-pub(super) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Sets a verdict for people: the causes, what else is true, what was ruled out, what was not checked.
 #[must_use]

@@ -12,15 +12,36 @@ use super::{
 };
 use crate::evidence::findings::{Finding, Verdict};
 
+/// A verdict with what stands above it, when there are several.
+pub struct Section<'a> {
+    /// The pods that it is of; empty when it is the only one.
+    pub heading: &'a str,
+    /// What was found.
+    pub verdict: &'a Verdict,
+}
+
 /// Makes the report. `title` names the target, `made_by` the program and the time.
 ///
 /// An error is one in the template, which is part of the program: a bug, and no fault of what is put into it.
-pub fn html(verdict: &Verdict, title: &str, made_by: &str) -> Result<String, minijinja::Error> {
+pub fn html(
+    sections: &[Section<'_>],
+    title: &str,
+    made_by: &str,
+) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let report = Report {
         title: safe(title.as_bytes()),
         made_by: safe(made_by.as_bytes()),
+        sections: sections.iter().map(part).collect(),
+    };
+    environment.render_str(include_str!("report.html"), Serde(&report))
+}
+
+fn part(section: &Section<'_>) -> Part {
+    let verdict = section.verdict;
+    Part {
+        heading: safe(section.heading.as_bytes()),
         causes: verdict.causes.iter().map(Row::of).collect(),
         listed: verdict.listed.iter().map(Row::of).collect(),
         ruled_out: pairs(
@@ -30,14 +51,19 @@ pub fn html(verdict: &Verdict, title: &str, made_by: &str) -> Result<String, min
                 .map(|one| (&one.what, &one.because)),
         ),
         unchecked: pairs(verdict.unchecked.iter().map(|one| (&one.what, &one.why))),
-    };
-    environment.render_str(include_str!("report.html"), Serde(&report))
+    }
 }
 
 #[derive(Serialize)]
 struct Report {
     title: String,
     made_by: String,
+    sections: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    heading: String,
     causes: Vec<Row>,
     listed: Vec<Row>,
     ruled_out: Vec<Pair>,
@@ -117,7 +143,11 @@ mod tests {
     use crate::render::findings::tests::example;
 
     fn made(verdict: &Verdict, title: &str, made_by: &str) -> String {
-        html(verdict, title, made_by).unwrap()
+        let section = Section {
+            heading: title,
+            verdict,
+        };
+        html(&[section], title, made_by).unwrap()
     }
 
     /// The page without what the template itself has: only that may have tags.

@@ -20,7 +20,7 @@ use crate::{
 pub use error::TargetError;
 pub use selector::{Kind, Selector, SelectorError};
 
-use pod::{PodFound, PodOptions, PodRefused};
+use pod::{Described, PodFound, PodOptions, PodRefused};
 
 /// A target with an agent beside it.
 pub struct Target {
@@ -89,6 +89,14 @@ impl Candidate {
         }
     }
 
+    /// What the cluster tells of it; `None` for a process of this machine, and for what cannot be looked at.
+    pub fn described(&self) -> Option<Described> {
+        match self {
+            Self::Local | Self::Refused(_) => None,
+            Self::Pod(pod) => Some(pod.described()),
+        }
+    }
+
     /// Puts an agent beside it and chooses the process to look at.
     pub async fn open(self, wanted: &Wanted) -> Result<Target, TargetError> {
         match self {
@@ -98,12 +106,7 @@ impl Candidate {
             Self::Pod(pod) => {
                 // The way there is long, and its future large.
                 let opened = Box::pin(pod.open(&wanted.pod, wanted.process)).await?;
-                Ok(Target {
-                    session: opened.session,
-                    processes: opened.processes,
-                    choice: opened.choice,
-                    place: Place::Pod(Box::new(opened.place)),
-                })
+                Ok(opened.into())
             }
         }
     }
@@ -143,6 +146,17 @@ async fn open_local(wanted: &Wanted) -> Result<Target, TargetError> {
     })
 }
 
+impl From<pod::Opened> for Target {
+    fn from(opened: pod::Opened) -> Self {
+        Self {
+            session: opened.session,
+            processes: opened.processes,
+            choice: opened.choice,
+            place: Place::Pod(Box::new(opened.place)),
+        }
+    }
+}
+
 /// A pod by its name, a process of this machine by its number.
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,13 +170,28 @@ impl fmt::Display for Target {
 impl Target {
     /// Finds the target, the best one where a name means several, and opens it.
     pub async fn open(wanted: &Wanted) -> Result<Self, TargetError> {
+        // Boxed, as the other ways are.
+        let kept = Box::pin(pod::keep::take(
+            &wanted.pod,
+            &wanted.selector,
+            wanted.process,
+        ))
+        .await;
+        if let Some(opened) = kept {
+            return Ok(opened.into());
+        }
+        Self::find(wanted).await?.open(wanted).await
+    }
+
+    /// Finds the target, the best one where a name means several.
+    pub async fn find(wanted: &Wanted) -> Result<Candidate, TargetError> {
         let mut candidates = wanted.candidates().await?;
         if candidates.is_empty() {
             return Err(TargetError::Empty {
                 target: wanted.selector.to_string(),
             });
         }
-        candidates.swap_remove(0).open(wanted).await
+        Ok(candidates.swap_remove(0))
     }
 
     /// This machine, with its agent as the process: it stands in the network in which kdbg does.

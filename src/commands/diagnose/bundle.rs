@@ -3,20 +3,20 @@
 use std::{
     fs, io,
     io::Read as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::{raw::Raw, several::Several};
 use crate::{
     cli::error::CommandError,
-    evidence::findings::Verdict,
     extract::Destination,
     render::{
-        findings::{JsonVerdict, text},
-        report,
+        findings::JsonVerdict,
+        report::{self, Section},
         saved::Saved,
     },
 };
@@ -26,6 +26,8 @@ pub(super) const REPORT: &str = "diagnosis.json";
 /// The same for people.
 const TEXT: &str = "diagnosis.txt";
 const HTML: &str = "diagnosis.html";
+/// The folder of what was looked at.
+const RAW: &str = "raw";
 /// No report is larger.
 const LIMIT: u64 = 64 << 20;
 
@@ -36,8 +38,26 @@ pub(super) fn folder(typed: Option<&str>) -> Option<PathBuf> {
     (is_path || path.join(REPORT).is_file()).then(|| path.to_owned())
 }
 
+/// What a bundle has.
+pub(super) enum Kept {
+    /// A target.
+    One(Saved),
+    /// Several pods.
+    Several(Several),
+}
+
+impl Kept {
+    /// What was looked at, as it was named, and by which program and when.
+    pub(super) fn names(&self) -> (&str, &str) {
+        match self {
+            Self::One(saved) => (&saved.target, &saved.made_by),
+            Self::Several(several) => several.names(),
+        }
+    }
+}
+
 /// Reads a bundle.
-pub(super) fn read(folder: &Path) -> Result<Saved, CommandError> {
+pub(super) fn read(folder: &Path) -> Result<Kept, CommandError> {
     let path = folder.join(REPORT);
     let refused = |why: String| {
         CommandError::usage(format!("cannot read `{}`: {why}", path.display()))
@@ -46,7 +66,11 @@ pub(super) fn read(folder: &Path) -> Result<Saved, CommandError> {
     let mut text = String::new();
     let read = fs::File::open(&path).and_then(|file| file.take(LIMIT).read_to_string(&mut text));
     read.map_err(|error| refused(error.to_string()))?;
-    Saved::parse(&text).map_err(|error| refused(error.to_string()))
+    let kept = match Several::parse(&text) {
+        Some(several) => several.map(Kept::Several),
+        None => Saved::parse(&text).map(Kept::One),
+    };
+    kept.map_err(|error| refused(error.to_string()))
 }
 
 /// A verdict with what it is about; `P` says which process.
@@ -72,29 +96,56 @@ impl<'a> Report<'a, &'a RawValue> {
     }
 }
 
+impl<P> Report<'_, P> {
+    /// The page for an incident.
+    pub(super) fn html(&self) -> Result<String, CommandError> {
+        let JsonVerdict(verdict) = self.verdict;
+        let section = Section {
+            heading: "",
+            verdict,
+        };
+        html(&[section], self.target, self.made_by)
+    }
+}
+
 /// The page for an incident.
-pub(super) fn html(verdict: &Verdict, target: &str, made_by: &str) -> Result<String, CommandError> {
-    let mut page = report::html(verdict, target, made_by).map_err(CommandError::internal)?;
+pub(super) fn html(
+    sections: &[Section<'_>],
+    target: &str,
+    made_by: &str,
+) -> Result<String, CommandError> {
+    let mut page = report::html(sections, target, made_by).map_err(CommandError::internal)?;
     page.push('\n');
     Ok(page)
 }
 
 /// Writes a bundle: the whole of it, or nothing.
-pub(super) fn write<P: Serialize>(
+pub(super) fn write(
     destination: &Destination,
-    report: &Report<'_, P>,
+    report: &impl Serialize,
+    text: &str,
+    page: &str,
+    raw: Raw,
 ) -> Result<(), CommandError> {
-    let JsonVerdict(verdict) = report.verdict;
     let mut json = serde_json::to_vec_pretty(report).map_err(CommandError::internal)?;
     json.push(b'\n');
-    let page = html(verdict, report.target, report.made_by)?;
     let folder = destination.folder()?;
     for (name, content) in [
         (REPORT, json.as_slice()),
-        (TEXT, text(verdict).as_bytes()),
+        (TEXT, text.as_bytes()),
         (HTML, page.as_bytes()),
     ] {
         put(&folder.path().join(name), content).map_err(|error| destination.error(error))?;
+    }
+    for (name, content) in raw {
+        let path = folder.path().join(RAW).join(name);
+        let parent = path.parent().unwrap_or(folder.path());
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)
+            .and_then(|()| put(&path, &content))
+            .map_err(|error| destination.error(error))?;
     }
     destination.publish_folder(folder)?;
     Ok(())

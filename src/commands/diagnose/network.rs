@@ -12,7 +12,7 @@ use bstr::ByteSlice as _;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::Limit;
+use super::look::Limit;
 use crate::{
     commands::{declared::Declared, probe::Told, tcp},
     evidence::{
@@ -31,12 +31,14 @@ const TRY: Duration = Duration::from_secs(3);
 /// How long a look-up may take before it: as long as a C library waits for one silent name server.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// Tries the Services whose links the code reads. `before` are the sockets before the process was asked for the symptom.
+/// Tries the Services whose links the code reads. `before` are the sockets before the process was asked for the symptom,
+/// when it was, and `now` those before anything is tried here.
 pub(super) async fn checks(
     target: &Target,
     facts: &Facts<'_>,
     declared: &Declared,
     before: Option<Vec<Socket>>,
+    now: Option<Vec<Socket>>,
     limit: &Limit,
 ) -> Vec<Check> {
     if matches!(target.place, Place::Machine(_)) {
@@ -47,11 +49,7 @@ pub(super) async fn checks(
         .filter_map(|name| Endpoint::of(declared.service(name)?))
         .take(MOST_SERVICES)
         .collect();
-    // Before anything is tried, or what is tried would be seen.
-    let sockets = Sockets {
-        before: before.filter(|_| facts.symptom.is_some()),
-        now: sockets(target, limit).await,
-    };
+    let sockets = Sockets { before, now };
     let checks = endpoints.iter().map(|endpoint| async {
         let tried = limit.within(endpoint.connect(target)).await;
         endpoint.check(tried.unwrap_or_else(Tried::Unknown), &sockets)

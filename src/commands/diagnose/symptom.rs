@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limit;
+use super::look::Limit;
 use crate::{
     cli::error::CommandError,
     commands::curl::{Answer, Once},

@@ -30,7 +30,7 @@ use self::{
 };
 pub(super) use self::{
     reference::Reference,
-    survey::{Survey, survey},
+    survey::{Changes, Code, Listing},
 };
 use super::{facts, fan_out, which_ref::Found};
 use crate::{

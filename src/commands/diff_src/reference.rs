@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString};
 use tokio::sync::OnceCell;
 
+use super::running::RunningTree;
 use crate::{
     cli::{
         error::{CommandError, ErrorKind},
@@ -33,6 +34,8 @@ pub(in crate::commands) struct Reference {
     notices: Vec<String>,
     /// The history, read when it is asked for; once for all pods.
     history: OnceCell<Option<Arc<Prepared>>>,
+    /// The files of the commit, in the same way.
+    files: OnceCell<Vec<ReferenceFile>>,
 }
 
 impl Reference {
@@ -73,6 +76,7 @@ impl Reference {
                 spec,
                 notices,
                 history: OnceCell::new(),
+                files: OnceCell::new(),
             })
         })
         .await
@@ -84,14 +88,21 @@ impl Reference {
     }
 
     /// Which commit runs; `None` when that is not known, or not at once.
-    pub(super) async fn found(
-        &self,
-        running: impl Iterator<Item = (BString, ObjectId)>,
-        progress: &Progress,
-    ) -> Option<Found> {
+    pub(super) async fn found(&self, running: &RunningTree, progress: &Progress) -> Option<Found> {
+        let prepared = self.history(progress).await?;
+        let named = running.files().iter();
+        let named = named.map(|file| (&file.path, file.version.id));
+        which_ref::fit(&self.repository, prepared, named, &running.root_paths()).await
+    }
+
+    async fn history(&self, progress: &Progress) -> Option<&Arc<Prepared>> {
         let read = || which_ref::at_once(&self.repository, &self.spec, &self.commit, progress);
-        let prepared = self.history.get_or_init(read).await.as_ref()?;
-        which_ref::fit(&self.repository, prepared, running).await
+        self.history.get_or_init(read).await.as_ref()
+    }
+
+    /// Reads what a comparison will ask for, before it does. What fails will fail again, and is said then.
+    pub(in crate::commands) async fn warm(&self, progress: &Progress) {
+        let _ = tokio::join!(self.tree(), self.history(progress));
     }
 
     /// The ref and the commit that it is, for people.
@@ -116,6 +127,13 @@ impl Reference {
 
     /// All files of the commit.
     pub(super) async fn tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {
+        self.files
+            .get_or_try_init(|| self.read_tree())
+            .await
+            .cloned()
+    }
+
+    async fn read_tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {
         let (repository, commit) = (Arc::clone(&self.repository), self.commit.clone());
         blocking(move || {
             let entries = repository.tree(&commit, BStr::new(""))?;
@@ -140,6 +158,32 @@ impl Reference {
     ) -> Result<Vec<Result<Vec<u8>, GitError>>, CommandError> {
         let repository = Arc::clone(&self.repository);
         blocking(move || Ok(repository.read_blobs(&ids))).await
+    }
+
+    /// The files of another commit that are wanted by their paths, at most so many, and the whole name of the commit.
+    pub(in crate::commands) async fn sources_of(
+        &self,
+        revision: &str,
+        most: usize,
+        is_wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+    ) -> Result<(String, Vec<(BString, Vec<u8>)>), CommandError> {
+        let (repository, revision) = (Arc::clone(&self.repository), revision.to_owned());
+        blocking(move || {
+            let commit = repository.resolve(&revision)?;
+            let mut entries = repository.tree(&commit, BStr::new(""))?;
+            entries.retain(|entry| is_wanted(&entry.path));
+            entries.truncate(most);
+            let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+            let blobs = repository.read_blobs(&ids);
+            let files = entries.into_iter().zip(blobs);
+            Ok((
+                commit.id.to_string(),
+                files
+                    .filter_map(|(entry, blob)| Some((entry.path, blob.ok()?)))
+                    .collect(),
+            ))
+        })
+        .await
     }
 
     /// Fails when the commit has nothing at a path that the user named.

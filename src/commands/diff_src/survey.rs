@@ -27,17 +27,18 @@ use crate::{
     target::Target,
 };
 
+/// A longer patch is read by nobody, in bytes.
+const LONGEST_PATCH: usize = 4 << 20;
 /// Larger files are no sources, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// The code that runs, and how it differs from a reference.
-pub(in crate::commands) struct Survey {
+/// The code that runs.
+#[derive(Clone)]
+pub(in crate::commands) struct Code {
     /// Sources that run, by their names: path as the process sees it, size in bytes.
     pub(in crate::commands) sources: Vec<(BString, u64)>,
     /// Compiled code that lies among them and names what it reads: classes of Java. Path and size.
     pub(in crate::commands) compiled: Vec<(BString, u64)>,
-    /// How they differ; `Missing` without a reference.
-    pub(in crate::commands) changes: Lookup<Changes>,
     /// What is there and could not be read.
     pub(in crate::commands) unreadable: Vec<(BString, Failure)>,
 }
@@ -54,38 +55,73 @@ pub(in crate::commands) struct Changes {
     pub(in crate::commands) contents: HashMap<BString, (Vec<u8>, Vec<usize>)>,
     /// Paths whose contents could not be had, with the reason.
     pub(in crate::commands) unshown: Vec<(BString, String)>,
+    /// All of it as a patch, when that was wanted; cut where it is too long.
+    pub(in crate::commands) patch: BString,
 }
 
-/// Lists the code and compares it. Only that nothing can be listed fails it.
-pub(in crate::commands) async fn survey(
-    target: &Target,
-    reference: Option<&Reference>,
-    facts: &TargetFacts,
-    progress: &Progress,
-) -> Result<Survey, CommandError> {
-    let pins = Pins::new(&[], &[], &[])?;
-    let Some(reference) = reference else {
-        let running =
-            compare::list(target, &pins, facts, HashKind::Sha1, LARGEST, progress).await?;
-        return Ok(Survey {
-            sources: sources(&running),
-            compiled: compiled(&running),
-            changes: Lookup::Missing,
-            unreadable: running.unreadable,
-        });
-    };
-    let run = Run::new(target, reference, false, LARGEST);
-    let (running, tree) = run.trees(&pins, facts, progress).await?;
-    let sources = sources(&running);
-    let compiled = compiled(&running);
-    let unreadable = running.unreadable.clone();
-    let changes = changes(&run, &pins, running, &tree, facts, progress).await;
-    Ok(Survey {
-        sources,
-        compiled,
-        changes: changes.map_or_else(|error| Lookup::Unreadable(error.to_string()), Lookup::Found),
-        unreadable,
-    })
+/// The code that runs, listed and not compared yet.
+pub(in crate::commands) struct Listing<'a> {
+    pub(in crate::commands) code: Code,
+    facts: &'a TargetFacts,
+    pins: Pins,
+    trees: Option<(Run<'a>, RunningTree, Vec<ReferenceFile>)>,
+}
+
+impl<'a> Listing<'a> {
+    /// Lists the code.
+    pub(in crate::commands) async fn read(
+        target: &'a Target,
+        reference: Option<&'a Reference>,
+        facts: &'a TargetFacts,
+        progress: &Progress,
+    ) -> Result<Self, CommandError> {
+        let pins = Pins::new(&[], &[], &[])?;
+        let Some(reference) = reference else {
+            let running =
+                compare::list(target, &pins, facts, HashKind::Sha1, LARGEST, progress).await?;
+            return Ok(Self {
+                code: Code::of(&running),
+                facts,
+                pins,
+                trees: None,
+            });
+        };
+        let run = Run::new(target, reference, false, LARGEST);
+        let (running, tree) = run.trees(&pins, facts, progress).await?;
+        Ok(Self {
+            code: Code::of(&running),
+            facts,
+            pins,
+            trees: Some((run, running, tree)),
+        })
+    }
+
+    /// Compares it; `Missing` without a reference.
+    pub(in crate::commands) async fn compare(
+        self,
+        wants_patch: bool,
+        progress: &Progress,
+    ) -> Lookup<Changes> {
+        let Some((run, running, tree)) = self.trees else {
+            return Lookup::Missing;
+        };
+        let compared = run.compare(&self.pins, running, &tree, self.facts, progress);
+        let changes = match compared.await {
+            Ok(compared) => changes(&run, compared, wants_patch).await,
+            Err(error) => Err(error),
+        };
+        changes.map_or_else(|error| Lookup::Unreadable(error.to_string()), Lookup::Found)
+    }
+}
+
+impl Code {
+    fn of(running: &RunningTree) -> Self {
+        Self {
+            sources: sources(running),
+            compiled: compiled(running),
+            unreadable: running.unreadable.clone(),
+        }
+    }
 }
 
 fn sources(running: &RunningTree) -> Vec<(BString, u64)> {
@@ -108,13 +144,9 @@ fn named(running: &RunningTree, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<(BStri
 
 async fn changes(
     run: &Run<'_>,
-    pins: &Pins,
-    running: RunningTree,
-    tree: &[ReferenceFile],
-    facts: &TargetFacts,
-    progress: &Progress,
+    mut compared: Compared,
+    wants_patch: bool,
 ) -> Result<Changes, CommandError> {
-    let mut compared = run.compare(pins, running, tree, facts, progress).await?;
     let reader = Reader {
         target: run.target,
         reference: run.reference,
@@ -124,6 +156,7 @@ async fn changes(
     let mut files = Vec::new();
     let mut contents = HashMap::new();
     let mut unshown = Vec::new();
+    let mut patch = BString::default();
     for portion in compared.judgement.real.chunks(PORTION) {
         let sides = reader.read(portion, &mut compared.cache).await?;
         for (difference, sides) in portion.iter().zip(sides) {
@@ -136,6 +169,11 @@ async fn changes(
                         origin: difference.origin.clone(),
                     };
                     files.push(drifted(difference, &change));
+                    if wants_patch && patch.len() < LONGEST_PATCH {
+                        // Writing to memory does not fail.
+                        let one = std::slice::from_ref(&change);
+                        let _ = write_patch(&mut *patch, one, &PatchOptions::default());
+                    }
                     if let (Some(running), Some(new)) = (&difference.running, &change.new) {
                         let lines = added_lines(&change);
                         contents.insert(running.path.clone(), (new.content.clone(), lines));
@@ -163,6 +201,7 @@ async fn changes(
         patched: patched(&compared),
         contents,
         unshown,
+        patch,
     })
 }
 

@@ -11,14 +11,19 @@ use crate::{
 /// The most that is read of a `resolv.conf`.
 const LIMIT: usize = 64 * 1024;
 
-/// Asks the cluster, and reads which servers the target asks for names.
-pub(super) async fn directory(target: &Target) -> Directory {
-    let of_cluster = async {
-        match &target.place {
-            Place::Machine(_) => Directory::default(),
-            Place::Pod(place) => directory::read(&place.cluster, &place.object).await,
-        }
-    };
+/// What the cluster says of addresses now; nothing where there is none.
+pub(super) async fn of_cluster(target: &Target) -> Directory {
+    match &target.place {
+        Place::Machine(_) => Directory::default(),
+        Place::Pod(place) => directory::read(&place.cluster, &place.object).await,
+    }
+}
+
+/// Takes what the cluster says, and reads which servers the target asks for names.
+pub(super) async fn directory(
+    target: &Target,
+    of_cluster: impl Future<Output = Directory>,
+) -> Directory {
     let (mut directory, name_servers) = tokio::join!(of_cluster, name_servers(target));
     directory.name_servers = name_servers;
     directory

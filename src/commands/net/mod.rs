@@ -3,7 +3,7 @@
 mod cluster;
 mod json;
 mod rewriting;
-mod show;
+pub(super) mod show;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -77,7 +77,8 @@ async fn look(
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("reading the sockets, and whose the peers are");
-    let known = Known::read(target, args.all_sockets, args.since).await?;
+    let directory = cluster::directory(target, cluster::of_cluster(target));
+    let known = Known::read(target, args.all_sockets, args.since, directory).await?;
     drop(progress);
     let names = known.names();
     let verdict = known.judge(names.as_ref());
@@ -100,9 +101,13 @@ async fn look(
 
 impl Known {
     /// Reads the sockets, and asks the cluster of a pod whose the peers are.
-    async fn read(target: &Target, all: bool, since: Duration) -> Result<Self, RequestError> {
-        let (sockets, mut directory) =
-            tokio::join!(sockets(target, all), cluster::directory(target));
+    async fn read(
+        target: &Target,
+        all: bool,
+        since: Duration,
+        directory: impl Future<Output = Directory>,
+    ) -> Result<Self, RequestError> {
+        let (sockets, mut directory) = tokio::join!(sockets(target, all), directory);
         let mut sockets = sockets?;
         // The network of a machine is everybody's, that of a pod its own.
         let is_everybodys =
@@ -165,8 +170,30 @@ impl Known {
 }
 
 /// What is wrong with the connections of a target, for a command that joins it with other things.
-pub(super) async fn verdict(target: &Target) -> Result<Verdict, RequestError> {
-    let known = Known::read(target, false, Duration::from_hours(1)).await?;
+///
+/// `early` is what the cluster said a moment before. Where that does not have a peer it is asked again: the peer may be
+/// younger, and must not be taken for one that is gone.
+pub(super) async fn verdict(
+    target: &Target,
+    early: Option<impl Future<Output = Result<Directory, CommandError>>>,
+) -> Result<Verdict, RequestError> {
+    let since = Duration::from_hours(1);
+    if let Some(early) = early {
+        let early = async {
+            match early.await {
+                Ok(early) => early,
+                Err(_) => cluster::of_cluster(target).await,
+            }
+        };
+        let directory = cluster::directory(target, early);
+        let known = Known::read(target, false, since, directory).await?;
+        if without_owner(&known.sockets, &known.directory).is_empty() {
+            let names = known.names();
+            return Ok(known.judge(names.as_ref()));
+        }
+    }
+    let directory = cluster::directory(target, cluster::of_cluster(target));
+    let known = Known::read(target, false, since, directory).await?;
     let names = known.names();
     Ok(known.judge(names.as_ref()))
 }

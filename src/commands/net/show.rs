@@ -363,7 +363,7 @@ fn time(milliseconds: Option<u64>) -> String {
 }
 
 /// A state as `ss` and `netstat` name it.
-pub(super) const fn state_name(state: SocketState) -> &'static str {
+pub(in crate::commands) const fn state_name(state: SocketState) -> &'static str {
     match state {
         SocketState::Established => "ESTABLISHED",
         SocketState::SynSent => "SYN_SENT",

@@ -20,6 +20,7 @@ use crate::{
             Claim, Kind, Recorded, Says, Sparse, Verdict, composer, executable, git_folder, java,
             labels, node, python,
         },
+        reads::Language,
     },
     git::Repository,
     object::{HashKind, ObjectId, blob_id},
@@ -57,6 +58,63 @@ pub(super) struct Checked {
     pub(super) verdict: Verdict,
     /// Something about it that a reader must know, as a sentence.
     pub(super) warning: Option<String>,
+}
+
+/// The commit that a compiled program says it is of.
+pub(in crate::commands) struct BuiltFrom {
+    /// Its name, maybe abbreviated.
+    pub(in crate::commands) revision: String,
+    /// Whether there were changes beside it; `None` when it does not say.
+    pub(in crate::commands) modified: Option<bool>,
+    /// The file that says it.
+    pub(in crate::commands) said_by: BString,
+    /// What such programs are compiled from.
+    pub(in crate::commands) languages: &'static [Language],
+}
+
+/// Asks the executable, and the archive that a virtual machine was started with.
+pub(in crate::commands) async fn built_from(target: &Target) -> Option<BuiltFrom> {
+    let mut notes = Notes::default();
+    notes.executable(target).await;
+    for path in started_archives(target) {
+        notes.archive(target, &path).await;
+    }
+    notes.sort();
+    notes.claims.into_iter().find_map(|claim| {
+        let languages: &[Language] = match claim.kind {
+            Kind::GoBuildInfo => &[Language::Go],
+            Kind::GitProperties | Kind::Manifest => &[Language::Java, Language::Kotlin],
+            _ => return None,
+        };
+        match claim.says {
+            Says::Commit {
+                revision, modified, ..
+            } => Some(BuiltFrom {
+                revision,
+                modified,
+                said_by: claim.source,
+                languages,
+            }),
+            _ => None,
+        }
+    })
+}
+
+/// The archives that stand behind `-jar`, as the process sees them.
+pub(in crate::commands) fn started_archives(target: &Target) -> Vec<BString> {
+    let process = target.process();
+    let folder = process.folder.known();
+    let arguments = process.arguments.iter();
+    let pairs = arguments.clone().zip(arguments.skip(1));
+    pairs
+        .filter(|(option, _)| *option == "-jar")
+        .filter_map(|(_, path)| {
+            if path.starts_with(b"/") {
+                return Some(path.clone());
+            }
+            folder.map(|folder| below(folder, path))
+        })
+        .collect()
 }
 
 /// Fetches the notes among the running files, and that of the executable.
@@ -129,6 +187,7 @@ pub(super) fn embedded(notes: &Notes, kind: HashKind) -> Vec<RunningFile> {
             files.push(RunningFile {
                 path: [holder, b"!/", inner].concat().into(),
                 ids: vec![id],
+                installed_in: None,
             });
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bstr::{BString, ByteSlice as _};
 
 use super::{
-    CodeFile, Confidence, Fact, Facts, Finding, Id, Next, Severity, Source, Variables, fact,
+    Built, CodeFile, Confidence, Fact, Facts, Finding, Id, Next, Severity, Source, Variables, fact,
+    source::short,
 };
 use crate::evidence::{
     environment::Mark,
@@ -123,10 +124,21 @@ impl<'a> Link<'a> {
             .min_by_key(|one| one.shown_by);
         let kind = strongest.map_or(UseKind::Port, |one| one.kind);
         let is_shown = strongest.is_some_and(|one| one.shown_by <= ShownBy::Argument);
-        let confidence = if is_shown && self.is_seen && self.state != LinkState::NotRead {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
+        // Code that runs as it is says more than what a program says that it was made of.
+        let running: Vec<_> = places
+            .iter()
+            .filter(|place| place.file.built.is_none())
+            .copied()
+            .collect();
+        let places = if running.is_empty() { places } else { &running };
+        let built = places.first().and_then(|place| place.file.built.as_ref());
+        let confidence = match built.map(|built| built.modified) {
+            Some(Some(true)) => Confidence::Possible,
+            Some(_) => Confidence::Likely,
+            None if is_shown && self.is_seen && self.state != LinkState::NotRead => {
+                Confidence::Certain
+            }
+            None => Confidence::Likely,
         };
         let service = self
             .service
@@ -148,6 +160,11 @@ impl<'a> Link<'a> {
                 Source::Spec,
             ));
         }
+        known.extend(
+            built
+                .into_iter()
+                .flat_map(|built| built_facts(built, facts, name)),
+        );
         for place in places.iter().take(MOST_PLACES) {
             known.extend(place.facts());
         }
@@ -163,7 +180,8 @@ impl<'a> Link<'a> {
             cause: cause.into(),
             facts: known,
             refuted_by: format!(
-                "the code at these places accepts a URL, or the entrypoint sets {name} before it runs"
+                "the code at these places accepts a URL, or the entrypoint sets {name} before it runs{}",
+                built.map_or("", |_| ", or the program is of another commit than it says")
             ),
             next: self.next(facts, places),
         }
@@ -270,7 +288,8 @@ pub(super) fn read_but_unset(facts: &Facts<'_>) -> Vec<Finding> {
         let has_default = places
             .iter()
             .any(|place| place.read.unset == Unset::Default);
-        let own: Vec<_> = places.into_iter().filter(|place| place.file.own).collect();
+        let is_own = |place: &Place<'_>| place.file.own && place.file.built.is_none();
+        let own: Vec<_> = places.into_iter().filter(is_own).collect();
         if own.is_empty() || has_default || variables.attribution.get(&name).is_some() {
             continue;
         }
@@ -588,9 +607,16 @@ impl Place<'_> {
     /// The read itself, and where its use shows.
     fn facts(&self) -> Vec<Fact> {
         let Self { file, read } = self;
-        let at = |line| Source::Code {
-            path: file.path.clone(),
-            line,
+        let at = |line| match &file.built {
+            None => Source::Code {
+                path: file.path.clone(),
+                line,
+            },
+            Some(built) => Source::Git(format!(
+                "{}, {}:{line}",
+                short(&built.commit),
+                file.path.to_str_lossy()
+            )),
         };
         let name = read.known_name().unwrap_or_default().as_bstr();
         let default = match (&read.default, read.unset) {
@@ -620,6 +646,31 @@ impl Place<'_> {
         }
         facts
     }
+}
+
+/// What joins a program with the commit in which its source was read.
+fn built_facts(built: &Built, facts: &Facts<'_>, name: &BString) -> Vec<Fact> {
+    let source = Source::File(built.said_by.clone());
+    let changes = match built.modified {
+        Some(true) => ", with changes that are in no commit",
+        Some(false) => ", without changes",
+        None => "",
+    };
+    let mut known = vec![fact(
+        format!(
+            "the program says that it was built from commit {}{changes}: its source was read there, not in the pod",
+            short(&built.commit)
+        ),
+        source,
+    )];
+    let hints = facts.hints.iter().filter(|hint| hint.name == *name);
+    known.extend(hints.take(1).map(|hint| {
+        fact(
+            format!("{name} stands in the program"),
+            Source::File(hint.path.clone()),
+        )
+    }));
+    known
 }
 
 /// Whether a read makes something of the value that no URL can be.

@@ -70,6 +70,19 @@ pub struct CodeFile {
     pub own: bool,
     /// Its lines that the reference does not have, counted from 1; `None` when it was not compared.
     pub changed_lines: Option<Vec<usize>>,
+    /// The build that it went into, when only that runs; `None` for a file that is there itself.
+    pub built: Option<Built>,
+}
+
+/// A program that was compiled, and the commit that it says it is of: its source is read there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The commit, whole.
+    pub commit: String,
+    /// The file in the container that names it.
+    pub said_by: BString,
+    /// Whether it was built with changes that are in no commit; `None` when it does not say.
+    pub modified: Option<bool>,
 }
 
 /// A name of a variable that stands in a program without sources: that it reads it, and for what, cannot be told.

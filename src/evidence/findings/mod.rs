@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use env::mistakable_links;
 pub use facts::{
-    Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
+    Built, Check, CodeFile, CodeOrigin, Denied, Drift, DriftedFile, Facts, MatchedCommit, Outcome,
     PatchedFile, ProgramHint, Replica, Symptom, Variables,
 };
 pub use files::{asks_for_activity, files};

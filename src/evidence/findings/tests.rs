@@ -137,6 +137,7 @@ fn reviews(address: &str) -> Service {
 
 fn file(path: &str, source: &str) -> CodeFile {
     CodeFile {
+        built: None,
         path: path.into(),
         reads: reads::reads(path.as_bytes(), source.as_bytes(), Limits::default()).unwrap(),
         own: true,

@@ -1,7 +1,8 @@
 //! All findings in order, with what was ruled out and what was not checked.
 
 use super::{
-    Confidence, Facts, Finding, Id, Severity, access, env, files, image, network, source, symptom,
+    Confidence, Facts, Finding, Id, ProgramHint, Severity, access, env, files, image, network,
+    source, symptom,
 };
 use crate::evidence::{provenance::Lookup, reads::Gap};
 
@@ -264,7 +265,13 @@ fn unchecked(facts: &Facts<'_>) -> Vec<Unchecked> {
             check.worked.unreadable(),
         );
     }
-    for hint in &facts.hints {
+    let is_read = |hint: &&ProgramHint| {
+        let reads = facts.code.iter().flat_map(|file| &file.reads.reads);
+        !reads
+            .filter_map(|read| read.known_name())
+            .any(|name| name == hint.name.as_slice())
+    };
+    for hint in facts.hints.iter().filter(is_read) {
         add(
             &format!(
                 "for what {} takes {}, a link's URL, if it reads it",

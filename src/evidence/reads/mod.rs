@@ -8,6 +8,7 @@
 //! Bytes in, facts out. Sources are a target's, so a file has limits in size, time and matches; broken syntax yields
 //! what can be read. A program without sources gives hints at most, see [`binary`].
 
+pub mod archive;
 pub mod binary;
 mod calls;
 mod format;

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod name;
+mod object;
 mod shape;
 
 use std::{borrow::Cow, ops::Range};

@@ -150,6 +150,35 @@ fn a_reset_is_told_from_a_close_and_an_expected_answer_is_found() {
 }
 
 #[test]
+fn a_try_leaves_nothing_in_the_socket_table_and_what_was_said_ends_in_order() {
+    use std::{io::Read as _, sync::mpsc};
+    let target = target();
+    let (ends_tx, ends_rx) = mpsc::channel();
+    let address = server(move |mut stream| {
+        let end = stream.read_to_end(&mut Vec::new());
+        ends_tx.send(end.map_err(|error| error.kind())).unwrap();
+    });
+    let waiting = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let far = format!("0100007F:{:04X}", address.port());
+        let rows = table.lines().map(|row| row.split_whitespace().collect());
+        rows.filter(|row: &Vec<_>| row.get(2) == Some(&far.as_str()) && row[3] == "06")
+            .count()
+    };
+    let name = target.target();
+    assert_code(&kdbg(["tcp", &name, &address.to_string()]), 0);
+    assert_eq!(
+        ends_rx.recv_timeout(std::time::Duration::from_secs(10)),
+        Ok(Err(std::io::ErrorKind::ConnectionReset))
+    );
+    assert_eq!(waiting(), 0, "nothing of it stays");
+    let address = address.to_string();
+    kdbg(["tcp", &name, &address, "--send", "hello", "--wait", "200ms"]);
+    let end = ends_rx.recv_timeout(std::time::Duration::from_secs(10));
+    assert_eq!(end, Ok(Ok(5)), "all of it arrives, and then the end");
+}
+
+#[test]
 fn a_port_that_nobody_listens_on_is_refused() {
     let target = target();
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
