@@ -362,7 +362,7 @@ async fn attempts(
                 });
             }
             Err(Attempt::NoAgent(message)) => {
-                tracing::info!(path, message, "no agent of this build");
+                tracing::info!(message, "no agent of this build");
                 under_way.clear();
                 let present = if path == AGENT_PATH {
                     Present::Used
