@@ -14,8 +14,8 @@ use crate::evidence::findings::{Finding, Verdict};
 
 /// A verdict with what stands above it, when there are several.
 pub struct Section<'a> {
-    /// The pods that it is of; empty when it is the only one.
-    pub heading: &'a str,
+    /// The pods that it is of; none when it is the only one.
+    pub heading: Option<&'a str>,
     /// What was found.
     pub verdict: &'a Verdict,
 }
@@ -41,7 +41,7 @@ pub fn html(
 fn part(section: &Section<'_>) -> Part {
     let verdict = section.verdict;
     Part {
-        heading: safe(section.heading.as_bytes()),
+        heading: section.heading.map(|heading| safe(heading.as_bytes())),
         causes: verdict.causes.iter().map(Row::of).collect(),
         listed: verdict.listed.iter().map(Row::of).collect(),
         ruled_out: pairs(
@@ -63,7 +63,7 @@ struct Report {
 
 #[derive(Serialize)]
 struct Part {
-    heading: String,
+    heading: Option<String>,
     causes: Vec<Row>,
     listed: Vec<Row>,
     ruled_out: Vec<Pair>,
@@ -144,7 +144,7 @@ mod tests {
 
     fn made(verdict: &Verdict, title: &str, made_by: &str) -> String {
         let section = Section {
-            heading: title,
+            heading: Some(title),
             verdict,
         };
         html(&[section], title, made_by).unwrap()

@@ -271,7 +271,7 @@ fn a_closed_output_ends_the_command() {
         let started = Instant::now();
         drop(output);
         assert_eq!(child.wait().unwrap().code(), Some(0));
-        assert!(started.elapsed() < Duration::from_secs(3));
+        assert!(started.elapsed() < Duration::from_secs(12));
         assert_nothing_left(&marker);
     }
 }
@@ -289,7 +289,7 @@ fn what_a_command_leaves_behind_ends_with_it() {
     let output = script(&target, &line).output().unwrap();
     assert_code(&output, 0);
     assert_eq!(output.stdout, b"done\n");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(30));
     assert_nothing_left(&marker);
 }
 
@@ -547,7 +547,7 @@ fn the_escape_ends_a_session_whose_agent_hangs() {
     let started = Instant::now();
     screen.type_keys("~.");
     assert_eq!(screen.wait().code(), Some(130));
-    assert!(started.elapsed() < Duration::from_secs(6));
+    assert!(started.elapsed() < Duration::from_secs(12));
     assert_eq!(screen.settings(), before);
     wait_until("nothing is left", || count(&marker) == 0);
 }

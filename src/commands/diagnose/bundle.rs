@@ -101,7 +101,7 @@ impl<P> Report<'_, P> {
     pub(super) fn html(&self) -> Result<String, CommandError> {
         let JsonVerdict(verdict) = self.verdict;
         let section = Section {
-            heading: "",
+            heading: None,
             verdict,
         };
         html(&[section], self.target, self.made_by)

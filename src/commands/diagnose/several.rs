@@ -283,7 +283,10 @@ impl Several {
         let sections = self.sections();
         let mut sections: Vec<_> = sections
             .iter()
-            .map(|(heading, verdict)| Section { heading, verdict })
+            .map(|(heading, verdict)| Section {
+                heading: Some(heading),
+                verdict,
+            })
             .collect();
         let failed: Vec<_> = self
             .file
@@ -304,11 +307,10 @@ impl Several {
                 (heading, verdict)
             })
             .collect();
-        sections.extend(
-            failures
-                .iter()
-                .map(|(heading, verdict)| Section { heading, verdict }),
-        );
+        sections.extend(failures.iter().map(|(heading, verdict)| Section {
+            heading: Some(heading),
+            verdict,
+        }));
         bundle::html(&sections, &self.file.target, &self.file.made_by)
     }
 }

@@ -463,7 +463,7 @@ fn limits_are_named_when_they_cut() {
     );
     assert!(file.unwrap().gaps.contains(&Gap::TimedOut));
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < Duration::from_secs(30),
         "{:?}",
         started.elapsed()
     );

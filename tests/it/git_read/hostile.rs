@@ -317,7 +317,7 @@ fn a_pipe_in_place_of_a_file_blocks_nobody() {
             "{file}: {error:?}"
         );
         assert!(Repository::discover(path.join("dir")).is_err(), "{file}");
-        assert!(started.elapsed() < Duration::from_secs(5));
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
     // The same for what links lead to.
     let place = Place::new();

@@ -163,7 +163,7 @@ pub(crate) fn wait_until(what: &str, mut happens: impl FnMut() -> bool) {
     let started = Instant::now();
     while !happens() {
         assert!(
-            started.elapsed() < Duration::from_secs(20),
+            started.elapsed() < Duration::from_secs(90),
             "waited in vain until {what}"
         );
         std::thread::sleep(Duration::from_millis(1));

@@ -88,7 +88,7 @@ impl Screen {
         let started = Instant::now();
         while !self.shows(text) {
             assert!(
-                started.elapsed() < Duration::from_secs(20),
+                started.elapsed() < Duration::from_secs(90),
                 "`{text}` is not shown, but: {}",
                 String::from_utf8_lossy(&self.shown.lock().unwrap())
             );
