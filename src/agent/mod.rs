@@ -5,6 +5,7 @@
 //! never stops or signals a process that it has not started (but an agent that rests, see `end`), and exits by itself (see `serve`).
 
 mod access;
+mod applets;
 mod connections;
 mod container;
 mod dial;
@@ -45,6 +46,7 @@ mod view;
 mod volumes;
 mod walk;
 
+pub use applets::{Applet, remove_all};
 pub use end::{Ending, resting, tell};
 pub use ourselves::digest;
 pub use output::{Answer, Output, Records, Stop};

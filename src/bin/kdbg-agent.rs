@@ -5,17 +5,26 @@ use std::{
 };
 
 use kdbg::{
-    agent::{Ended, Ending, digest, end_descendants, rest, resting, serve, tell},
+    agent::{
+        Applet, Ended, Ending, digest, end_descendants, remove_all, rest, resting, serve, tell,
+    },
     protocol::{Hello, VERSION},
 };
 
-const USAGE: &str = "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version";
+const USAGE: &str = "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version
+\
+  or, in `kdbg attach`: kdbg-agent curl | dig | env | ps | ss | tree [ARGUMENTS]";
 
 fn main() -> ExitCode {
     // Run from memory, its name would be a number, which looks like something to be afraid of. Not being able to set
     // it is no reason to stop.
     let _ = nix::sys::prctl::set_name(c"kdbg-agent");
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
+    if let Some(applet) = Applet::named(&called) {
+        return applet.run(&arguments).into();
+    }
     match arguments.as_slice() {
         [command] if command == "serve" => match converse() {
             Ok(()) => ExitCode::SUCCESS,
@@ -42,7 +51,11 @@ fn main() -> ExitCode {
             &format!("kdbg-agent {} (protocol {VERSION})", Hello::ours().name()),
             ExitCode::SUCCESS,
         ),
-        _ => say(USAGE, ExitCode::from(2)),
+        [name, rest @ ..] => match Applet::named(name) {
+            Some(applet) => applet.run(rest).into(),
+            None => say(USAGE, ExitCode::from(2)),
+        },
+        [] => say(USAGE, ExitCode::from(2)),
     }
 }
 
@@ -54,6 +67,7 @@ fn converse() -> Result<(), Ended> {
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let ended = serve(input, output);
     end_descendants();
+    remove_all();
     ended
 }
 

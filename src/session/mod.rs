@@ -28,7 +28,7 @@ pub use reply::{Piece, Reply};
 
 use crate::protocol::{
     IncomingStream, Kind, encode,
-    message::{Request, RunRequest, to_bytes},
+    message::{Failure, Request, RunRequest, to_bytes},
 };
 
 /// A conversation with one agent. Dropping it ends the conversation.
@@ -55,7 +55,12 @@ struct State {
     witness: Option<BoxFuture<'static, Option<String>>>,
     /// The witness is being heard.
     hearing: bool,
+    /// Who knows what would help where the agent stands.
+    adviser: Option<Adviser>,
 }
+
+/// Answers what would help with a failure; `None` when the failure's own remedies hold.
+pub type Adviser = Arc<dyn Fn(&Failure) -> Option<Vec<String>> + Send + Sync>;
 
 /// A stream that is not complete.
 struct Stream {
@@ -157,6 +162,11 @@ impl Session {
         self.shared.lock().witness = Some(Box::pin(witness));
     }
 
+    /// Has this say what would help with what the agent could not do from now on.
+    pub fn advise_with(&self, adviser: Adviser) {
+        self.shared.lock().adviser = Some(adviser);
+    }
+
     /// Says goodbye and waits until it is said.
     pub async fn close(mut self) {
         self.shared.send(Kind::Goodbye, 0, &[]);
@@ -176,6 +186,13 @@ impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Nothing that runs under this lock can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A failure with what would help where the agent stands.
+    fn advised(&self, mut failure: Failure) -> Failure {
+        let adviser = self.lock().adviser.clone();
+        failure.advice = adviser.and_then(|adviser| adviser(&failure));
+        failure
     }
 
     fn ended(&self) -> Option<SessionError> {

@@ -122,7 +122,7 @@ fn handle(frame: &Frame<'_>, shared: &Shared) -> Result<(), SessionError> {
                 }
             } else {
                 let failure: Failure = from_bytes(frame.payload).ok_or_else(unreadable)?;
-                Event::Failed(failure.into())
+                Event::Failed(shared.advised(failure).into())
             };
             shared.send(Kind::Ack, frame.stream, &[]);
             if let Some(input) = &stream.input {

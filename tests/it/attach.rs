@@ -117,7 +117,7 @@ fn standard_output_and_standard_error_stay_apart_byte_for_byte() {
 fn a_command_finds_itself_beside_the_target() {
     let (target, folder) = target();
     fs::write(folder.path().join("marker"), "here").unwrap();
-    let line = r#"echo "$TARGET_PID $TARGET_ROOT $X"; cat marker "$TARGET_ROOT$PWD/marker"; command -v kdbg-agent; pwd"#;
+    let line = r#"echo "$TARGET_PID $TARGET_ROOT $X"; cat marker "$TARGET_ROOT$PWD/marker"; readlink -f "$(command -v kdbg-agent)"; pwd"#;
     let pid = target.target();
     let output = command(["attach", &pid, "-e", "X=a=b", "--", "sh", "-c", line])
         .output()

@@ -8,6 +8,7 @@
 )]
 
 mod agent_program;
+mod applets;
 mod attach;
 mod containers;
 mod diagnose;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use kdbg::{
-    protocol::message::{FileHead, FileTail, Process, ProcessId, ProcessScope, Request},
+    protocol::message::{Cause, FileHead, FileTail, Process, ProcessId, ProcessScope, Request},
     session::{Piece, RequestError, Session, SessionError},
 };
 use tokio::{
@@ -451,4 +451,23 @@ async fn a_request_that_cannot_be_understood_is_refused_and_the_conversation_goe
     );
     input.write_all(goodbye).await.unwrap();
     assert!(agent.wait().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_help_is_said_by_who_knows_where_the_agent_stands() {
+    let (session, agent) = open().await;
+    let process = ourselves(&session).await;
+    session.advise_with(std::sync::Arc::new(|failure| {
+        (failure.cause == Cause::NotFound).then(|| vec!["look elsewhere".to_owned()])
+    }));
+    let Err(RequestError::Failed(failure)) = read(&session, process, "/nosuch").await else {
+        panic!("there is no such file");
+    };
+    assert_eq!(failure.remedies(), ["look elsewhere"]);
+    let Err(RequestError::Failed(failure)) = read(&session, process, "/").await else {
+        panic!("a folder is no file");
+    };
+    assert_eq!(failure.remedies(), Vec::<String>::new());
+    session.close().await;
+    drop(agent);
 }

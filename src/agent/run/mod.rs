@@ -22,7 +22,7 @@ pub use family::end_descendants;
 pub(super) use family::{Families, Family};
 pub(super) use inbox::Inbox;
 
-use super::{Answer, Stop, identity::Borrowed, target::Target};
+use super::{Answer, Stop, applets::Folder, identity::Borrowed, target::Target};
 use crate::protocol::message::{RunEnd, RunRequest, to_bytes};
 use pump::Pump;
 use start::{Running, Start, start};
@@ -30,12 +30,15 @@ use start::{Running, Start, start};
 /// Runs a command until it ends, or the client does.
 pub(super) fn answer(request: &RunRequest, channel: &mut dyn Channel) -> Answer {
     let target = Target::open(request.process)?;
-    let started = {
+    let (started, _applets) = {
         let borrowed = Borrowed::of(request.process);
+        // Below the target's own root nothing of ours is there.
+        let applets = (!request.chroot).then(Folder::make);
         // Only a process of the target's own user can look at it then: so is the command, unless it needs a right
         // that this user lacks.
         let user = borrowed.as_ref().filter(|_| !request.chroot);
-        start(&target, request, user.map(Borrowed::ids))?
+        let user = user.map(Borrowed::ids);
+        (start(&target, request, user, applets.as_ref())?, applets)
     };
     let running = match started {
         Start::Running(running) => running,
@@ -50,7 +53,7 @@ pub(super) fn answer(request: &RunRequest, channel: &mut dyn Channel) -> Answer 
         ends,
         head,
         mark,
-    } = running;
+    } = *running;
     let family = Arc::new(Family::new(child.id(), mark));
     channel.started(&family);
     let result = channel

@@ -34,17 +34,17 @@ use super::folder::Folder;
 use crate::{
     agent::{
         access::Guard,
-        status,
+        applets, status,
         target::{Target, errno_of},
     },
-    protocol::message::{Capabilities, Cause, Failure, RunHead, RunRequest, Terminal},
+    protocol::message::{Capabilities, Cause, Failure, Reading, RunHead, RunRequest, Terminal},
     sys::{Step, Surroundings, failed_step, set_terminal_size, surround},
 };
 
 /// Whether a command could be started.
 pub(super) enum Start {
     /// It runs.
-    Running(Running),
+    Running(Box<Running>),
     /// Its program cannot be executed.
     Refused(Errno),
 }
@@ -85,18 +85,21 @@ const PIPE_SIZE: i32 = 1024 * 1024;
 
 /// Starts what was asked for.
 ///
-/// `user` and its group are who the command is to be; without them it is who we are.
+/// `user` and its group are who the command is to be; without them it is who we are. `applets` are the agent's own
+/// programs, which must outlive the command.
 pub(super) fn start(
     target: &Target,
     request: &RunRequest,
     user: Option<(u32, u32)>,
+    applets: Option<&applets::Folder>,
 ) -> Result<Start, Failure> {
     let starter = Starter {
         target,
         request,
         user,
         mark: make_mark(),
-        path: path(target, request.chroot),
+        path: path(target, applets),
+        applets,
     };
     if !request.command.is_empty() {
         let arguments: Vec<_> = request.command.iter().map(|it| it.as_bstr()).collect();
@@ -123,6 +126,7 @@ struct Starter<'a> {
     user: Option<(u32, u32)>,
     mark: BString,
     path: BString,
+    applets: Option<&'a applets::Folder>,
 }
 
 /// The variable by which what a command starts is found again.
@@ -205,6 +209,7 @@ impl Starter<'_> {
             user: self.user().0,
             group: self.user().1,
             folder: folder.name,
+            applets: self.applets.map(applets::Folder::links),
         };
         let ends = match Ends::of(&mut child, terminal) {
             Ok(ends) => ends,
@@ -216,12 +221,12 @@ impl Starter<'_> {
             }
         };
         let mark = format!("{MARK}={}", self.mark).into_bytes();
-        Ok(Attempt::Done(Start::Running(Running {
+        Ok(Attempt::Done(Start::Running(Box::new(Running {
             child,
             ends,
             head,
             mark,
-        })))
+        }))))
     }
 
     fn user(&self) -> (u32, u32) {
@@ -286,6 +291,9 @@ impl Starter<'_> {
                 "PS1",
                 OsString::from_vec(prompt(&self.request.title, self.user().0)),
             );
+        if let Some(script) = self.applets.and_then(applets::Folder::script) {
+            command.env("ENV", script);
+        }
         if let Some(terminal) = &self.request.terminal {
             command.env("TERM", OsStr::from_bytes(&terminal.name));
         }
@@ -386,14 +394,14 @@ fn make_mark() -> BString {
 }
 
 /// Where the command's programs are looked for.
-fn path(target: &Target, chroot: bool) -> BString {
-    if chroot {
+fn path(target: &Target, applets: Option<&applets::Folder>) -> BString {
+    let Some(applets) = applets else {
         let environment = target.read("environ").unwrap_or_default();
         let own = environment
             .split_str(b"\0")
             .find_map(|entry| entry.strip_prefix(b"PATH="));
         return own.unwrap_or(USUAL_PATH.as_bytes()).into();
-    }
+    };
     let own = std::env::var_os("PATH").filter(|path| !path.is_empty());
     let mut path = own.map_or_else(|| USUAL_PATH.as_bytes().to_vec(), OsString::into_vec);
     if let Some(folder) = agent_folder()
@@ -404,7 +412,11 @@ fn path(target: &Target, chroot: bool) -> BString {
         path.push(b':');
         path.extend(folder.into_os_string().into_vec());
     }
-    path.into()
+    match applets.links() {
+        // First: they look from where the target stands, and others of their names do not.
+        Reading::Known(links) => [links.as_slice(), b":", &path].concat().into(),
+        Reading::Unavailable(_) => path.into(),
+    }
 }
 
 /// Where the agent can be called by its name. One that runs from memory cannot be.

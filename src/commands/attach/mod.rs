@@ -212,6 +212,11 @@ impl<'a> Attachment<'a> {
             self.printer
                 .note(&format!("starting in `/` instead: {failure}"));
         }
+        if let Some(Reading::Unavailable(failure)) = &head.applets {
+            self.printer.note(&format!(
+                "the agent's own curl, dig, ps, ... are not in PATH (a shell at a terminal may still have them): {failure}"
+            ));
+        }
         if !self.is_raw || !self.args.command.is_empty() {
             return;
         }

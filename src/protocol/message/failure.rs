@@ -43,6 +43,9 @@ pub struct Failure {
     pub doing: String,
     /// Why it failed.
     pub cause: Cause,
+    /// What would help, where whoever has asked knows that better than the rules of this machine do. It does not travel.
+    #[serde(skip)]
+    pub advice: Option<Vec<String>>,
 }
 
 /// The reasons for a failure.
@@ -317,6 +320,7 @@ impl Failure {
         Self {
             doing: doing.into(),
             cause,
+            advice: None,
         }
     }
 
@@ -329,6 +333,9 @@ impl Failure {
     /// What would help, each a sentence that starts with a verb.
     #[must_use]
     pub fn remedies(&self) -> Vec<String> {
+        if let Some(advice) = &self.advice {
+            return advice.clone();
+        }
         match &self.cause {
             Cause::Denied(denial) => denial.remedies(),
             Cause::NoShell => vec![

@@ -75,6 +75,8 @@ pub struct RunHead {
     pub group: u32,
     /// Where it has started, as it can name it; or why that is `/` and not the working directory of the process.
     pub folder: Reading<BString>,
+    /// The folder with the agent's own programs, first in `path`; `None` where the target's own run.
+    pub applets: Option<Reading<BString>>,
 }
 
 /// How a command ended.

@@ -117,8 +117,9 @@ fn runs_have_these_bytes() {
             user: 2,
             group: 3,
             folder: Reading::Known("f".into()),
+            applets: Some(Reading::Known("a".into())),
         },
-        &[1, 1, b's', 1, b'/', 2, 3, 0, 1, b'f'],
+        &[1, 1, b's', 1, b'/', 2, 3, 0, 1, b'f', 1, 0, 1, b'a'],
     );
     golden(RunEnd::Exited(255), &[0, 255]);
     golden(RunEnd::Killed { signal: 9 }, &[1, 18]);

@@ -6,10 +6,10 @@ use hyper_timeout::TimeoutConnector;
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioExecutor};
 use kube::{
     Client,
-    client::{ClientBuilder, ConfigExt as _, retry::RetryPolicy},
+    client::{Body, ClientBuilder, ConfigExt as _, retry::RetryPolicy},
     config::{Config, KubeConfigOptions, Kubeconfig},
 };
-use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
+use tower::{BoxError, ServiceBuilder, retry::RetryLayer, util::MapRequestLayer};
 
 use super::PodError;
 
@@ -150,14 +150,32 @@ fn client(config: Config) -> Result<Client, kube::Error> {
     let retry = config
         .default_retry
         .then(|| RetryLayer::new(RetryPolicy::server_retry()));
+    let old = std::env::var_os(SUBPROTOCOL).is_some_and(|wanted| wanted == V4);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(old.then(|| MapRequestLayer::new(offer_v4)))
         .option_layer(retry)
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(http);
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// Not for users: whether old servers are understood is tested with a new one.
+const SUBPROTOCOL: &str = "KDBG_EXEC_SUBPROTOCOL";
+/// What servers before Kubernetes 1.30 speak over a websocket; it cannot say that an input has ended.
+const V4: &str = "v4.channel.k8s.io";
+
+/// Offers nothing newer, so that the server takes it.
+fn offer_v4(mut request: http::Request<Body>) -> http::Request<Body> {
+    if let Some(offered) = request
+        .headers_mut()
+        .get_mut(http::header::SEC_WEBSOCKET_PROTOCOL)
+    {
+        *offered = http::HeaderValue::from_static(V4);
+    }
+    request
 }
 
 async fn config(options: &ClusterOptions) -> Result<Config, PodError> {

@@ -79,7 +79,14 @@ pub(super) async fn exec(
     let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods"))
         .exec(pod, command.iter().copied(), &parameters)
         .map_err(kube::Error::BuildRequest)?;
-    let socket = client.connect(request).await?.into_stream();
+    let connection = client.connect(request).await?;
+    let subprotocol = if connection.supports_stream_close() {
+        "v5"
+    } else {
+        "v4"
+    };
+    tracing::debug!(pod, container, subprotocol, "a program in a container");
+    let socket = connection.into_stream();
     let (outgoing, incoming) = socket.split();
     Ok(Exec::new(incoming.boxed(), Box::pin(outgoing)))
 }

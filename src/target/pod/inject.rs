@@ -25,7 +25,8 @@ use super::{
     admission::{self, Admission},
     container,
     exec::exec,
-    images, push,
+    images,
+    push::{self, Present},
 };
 use crate::session::{Session, SessionError};
 
@@ -333,6 +334,8 @@ async fn attempts(
     say: &impl Fn(String),
 ) -> Result<(Session, String), PodError> {
     let mut path = AGENT_PATH.to_owned();
+    // Of one that lies there by the name of this build, only talking to it shows whether it is that.
+    let mut is_carried = false;
     let started = Instant::now();
     // One attempt takes longer than the pause between two, so several are under way. Should two come through, the one
     // that is dropped ends with its connection.
@@ -352,16 +355,23 @@ async fn attempts(
             Err(Attempt::Silent) => {
                 say("the cluster started the agent in it, and no byte came of it".to_owned());
             }
-            Err(Attempt::NoAgent(message)) if path != AGENT_PATH => {
+            Err(Attempt::NoAgent(message)) if is_carried => {
                 return Err(PodError::NoAgent {
                     image: wanted.image.to_owned(),
                     message: format!("and the one that was carried there does not run: {message}"),
                 });
             }
             Err(Attempt::NoAgent(message)) => {
-                tracing::info!(message, "the image has no agent of this build");
+                tracing::info!(message, "no agent of this build");
                 under_way.clear();
-                path = push::provide(cluster, pod, name, wanted.image).await?;
+                let present = if path == AGENT_PATH {
+                    Present::Used
+                } else {
+                    Present::Replaced
+                };
+                let (found, was_there) =
+                    push::provide(cluster, pod, name, wanted.image, present).await?;
+                (path, is_carried) = (found, !was_there);
                 under_way.push(attempt(cluster, pod, name, path.clone()));
             }
             Err(Attempt::Failed(error)) => return Err(error),

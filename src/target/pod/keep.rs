@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::{
-    Cluster, Found, Opened, PodError, PodFound, PodOptions, Rung, access, container, denial,
-    exec::exec, inject, rung, witness::Witness,
+    Cluster, Found, Opened, PodError, PodFound, PodOptions, Rung, access, adviser, container,
+    denial, exec::exec, inject, rung, witness::Witness,
 };
 use crate::{
     keep::{Ask, Borrowed, Folder, FolderError, Key, Lender, Pipe, Source, Trouble, borrow},
@@ -162,6 +162,7 @@ async fn look(
     opened.place.kept = true;
     opened.place.refused = standing.refused;
     opened.place.missing_image = standing.missing_image;
+    opened.session.advise_with(adviser(&opened.place));
     let refused = |rung: &Rung| opened.place.refused.iter().any(|(other, _)| other == rung);
     let higher = denial(&opened.choice.process)
         .map_or_else(Vec::new, |denial| rung::next_rungs(standing.rung, denial));

@@ -26,7 +26,7 @@ mod restarts;
 mod rung;
 mod witness;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -49,7 +49,7 @@ use crate::{
         noise::mounts::Mount,
     },
     protocol::message::{Agent, Cause, Denial, Process, ProcessScope, Reading, Request},
-    session::{RequestError, Session, SessionError},
+    session::{Adviser, RequestError, Session, SessionError},
 };
 
 /// The image of the agent's container when none is asked for. Whoever ships kdbg sets `KDBG_DEFAULT_IMAGE` when
@@ -295,6 +295,7 @@ impl PodFound {
             Some(mut opened) => {
                 opened.place.refused = refused;
                 opened.place.missing_image = missing_image;
+                opened.session.advise_with(adviser(&opened.place));
                 Ok(opened)
             }
             None => Err(PodError::Admission {
@@ -414,6 +415,14 @@ impl PodFound {
             volumes: declared::volumes(&self.pod, &self.found.name),
         }
     }
+}
+
+/// Who knows what would help: in a pod not what helps on this machine, but another rung.
+fn adviser(place: &Place) -> Adviser {
+    let rung = place.rung;
+    let refused: Vec<_> = place.refused.iter().map(|(rung, _)| *rung).collect();
+    let node = place.node.clone();
+    Arc::new(move |failure| rung.remedies(&failure.cause, &refused, &node))
 }
 
 impl Place {

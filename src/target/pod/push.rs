@@ -3,6 +3,9 @@
 //! The shell is asked first where it may write and what it has; then the bytes go through its standard input, counted
 //! by `head -c`, since an input cannot be closed over every version of the websocket's protocol. What broke off is gone
 //! on with where it ended. The agent itself says its digest before it gets its final name, so half an agent never runs.
+//!
+//! The name says the build that it should be of. Whether it is shows when it is talked to; one that lies under a name
+//! which is not its own is carried once more.
 
 use std::{
     io::Write as _,
@@ -10,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bstr::ByteSlice as _;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -32,7 +36,7 @@ const ANSWER_LIMIT: u64 = 4096;
 /// Where files may be written that can be run. `/dev/shm` is often mounted `noexec`; trying tells.
 const ASK: &str = r#"
 for folder in /tmp /var/tmp /dev/shm "$HOME" .; do
-  test -x "$folder/$1" && echo "there $folder" && exit
+  test "$2" = any && test -x "$folder/$1" && echo "there $folder" && exit
 done
 for folder in /tmp /var/tmp /dev/shm "$HOME" .; do
   probe="$folder/.kdbg-probe-$$"
@@ -51,7 +55,7 @@ echo none
 const TAKE: &str = r#"
 set -e
 folder=$1 name=$2 packed=$3 more=$4 digest=$5
-part="$folder/.part-$name"
+part="$folder/.part-$6"
 head -c "$more" >>"$part"
 if [ "$packed" = gzip ]; then gzip -dc <"$part" >"$part.ready"; else cp "$part" "$part.ready"; fi
 chmod 755 "$part.ready"
@@ -65,13 +69,23 @@ echo done
 /// How much of a broken transfer has arrived.
 const MEASURE: &str = r#"wc -c <"$1/.part-$2" 2>/dev/null || echo 0"#;
 
-/// Makes this client's agent available in a container and answers its path.
+/// Whether an agent that lies there by its name will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Present {
+    /// It will, as far as is known.
+    Used,
+    /// It has been tried.
+    Replaced,
+}
+
+/// Makes this client's agent available in a container and answers its path, and whether it was there before.
 pub(super) async fn provide(
     cluster: &Cluster,
     pod: &str,
     container: &str,
     image: &str,
-) -> Result<String, PodError> {
+    present: Present,
+) -> Result<(String, bool), PodError> {
     let shell = Shell {
         cluster,
         pod,
@@ -82,12 +96,16 @@ pub(super) async fn provide(
         message,
     };
     let name = format!("kdbg-agent-{}", Hello::ours().name().replace(' ', "-"));
+    let accepted = match present {
+        Present::Used => "any",
+        Present::Replaced => "none",
+    };
     let answer = shell
-        .run(ASK, &[&name], &[], ASK_LIMIT)
+        .run(ASK, &[&name, accepted], &[], ASK_LIMIT)
         .await
         .map_err(|reason| fail(format!("and none can be carried there: {reason}")))?;
     let (packed, folder) = match answer.split_once(' ') {
-        Some(("there", folder)) => return Ok(format!("{folder}/{name}")),
+        Some(("there", folder)) => return Ok((format!("{folder}/{name}"), true)),
         Some((packed @ ("gzip" | "plain"), folder)) => (packed, folder),
         _ => {
             return Err(fail(
@@ -108,26 +126,40 @@ pub(super) async fn provide(
         folder,
         "carrying the agent into the container"
     );
+    let part = part_name();
     let mut broke = String::new();
     for attempt in 0..ATTEMPTS {
         let arrived = if attempt == 0 {
             0
         } else {
-            shell.arrived(folder, &name).await.unwrap_or(0)
+            shell.arrived(folder, &part).await.unwrap_or(0)
         };
         let Some(rest) = bytes.get(arrived..) else {
             break;
         };
         let more = rest.len().to_string();
-        let arguments = [folder, &name, packed, &more, digest];
+        let arguments = [folder, &name, packed, &more, digest, &part];
         match shell.run(TAKE, &arguments, rest, PUSH_LIMIT).await {
-            Ok(answer) if answer == "done" => return Ok(format!("{folder}/{name}")),
+            Ok(answer) if answer == "done" => return Ok((format!("{folder}/{name}"), false)),
             Ok(answer) => broke = answer,
             Err(reason) => broke = reason,
         }
         tracing::warn!(attempt, broke, "the agent did not get through");
     }
     Err(fail(format!("and carrying it there failed: {broke}")))
+}
+
+/// What has arrived is called by whoever sends it: two clients that carry the same agent at once would mix theirs, and
+/// what a client left behind that was ended is not to be gone on with.
+fn part_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = since.unwrap_or_default().as_nanos();
+    let who = format!(
+        "{} {since} {:?}",
+        std::process::id(),
+        std::thread::current().id()
+    );
+    blake3::hash(who.as_bytes()).to_hex().as_str()[..16].to_owned()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -164,6 +196,14 @@ impl Parcel {
         let plain = agent_binary::bytes()
             .map_err(|error| format!("and this kdbg's cannot be read: {error}"))?
             .ok_or_else(|| "and this kdbg carries none".to_owned())?;
+        // Better said here than by a container that would be talked to in vain.
+        let ours = Hello::ours();
+        if !plain.contains_str(&ours.build) {
+            return Err(format!(
+                "and the one that this kdbg would carry is not of its build ({})",
+                ours.name()
+            ));
+        }
         let gzip =
             gzip(&plain).map_err(|error| format!("and this kdbg's cannot be packed: {error}"))?;
         let digest = hexadecimal(&Sha256::digest(&plain));
@@ -229,8 +269,8 @@ impl Shell<'_> {
     }
 
     /// How many bytes of an agent have arrived.
-    async fn arrived(&self, folder: &str, name: &str) -> Option<usize> {
-        let answer = self.run(MEASURE, &[folder, name], &[], ASK_LIMIT).await;
+    async fn arrived(&self, folder: &str, part: &str) -> Option<usize> {
+        let answer = self.run(MEASURE, &[folder, part], &[], ASK_LIMIT).await;
         answer.ok()?.trim().parse().ok()
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::protocol::message::{Denial, FailedCheck};
+use crate::protocol::message::{Cause, Denial, FailedCheck};
 
 /// User and group of a container's first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,6 +85,35 @@ impl Rung {
                 "privileged": true,
             }),
         }
+    }
+
+    /// What would help an agent on this rung with something that it could not do; `None` when rights are not what it
+    /// lacks. `refused` are the rungs that admission did not want, `node` is where the pod runs.
+    pub fn remedies(self, cause: &Cause, refused: &[Self], node: &str) -> Option<Vec<String>> {
+        let remedy = match cause {
+            Cause::Denied(denial) => {
+                let wanted = refused.iter().find(|rung| rung.lifts(denial));
+                match wanted {
+                    Some(rung) => format!(
+                        "have the namespace of the pod admit an agent that is {rung} (Pod Security `{}`) for the time of the incident: it is {self} now",
+                        rung.level()
+                    ),
+                    None if self != Self::Privileged && Self::Privileged.lifts(denial) => {
+                        self.as_privileged()
+                    }
+                    None => format!("run kdbg as root on the node itself ({node}), on `pid/NAME`"),
+                }
+            }
+            Cause::Lacks(_) if self != Self::Privileged => self.as_privileged(),
+            _ => return None,
+        };
+        Some(vec![remedy])
+    }
+
+    fn as_privileged(self) -> String {
+        format!(
+            "run it again with `--privileged`, if the namespace of the pod admits that: the agent is {self} now"
+        )
     }
 
     /// Whether this rung lifts the rules by which the kernel refused a lower one.
@@ -211,6 +240,46 @@ mod tests {
         assert_eq!(next_rungs(Rung::SameUser(APP), &denial), [Rung::Ptrace]);
         assert_eq!(next_rungs(Rung::Root, &denial), [Rung::Ptrace]);
         assert_eq!(next_rungs(Rung::Ptrace, &denial), []);
+    }
+
+    #[test]
+    fn what_would_help_in_a_pod_is_another_rung_and_not_another_user_of_this_machine() {
+        let protected = Cause::Denied(Box::new(denial(APP, &[FailedCheck::Dumpable])));
+        let remedies = |rung: Rung, cause: &Cause, refused: &[Rung]| {
+            let remedies = rung.remedies(cause, refused, "node-1").unwrap();
+            assert!(
+                !remedies
+                    .iter()
+                    .any(|text| text.contains("run kdbg as root with"))
+            );
+            remedies.join("\n")
+        };
+        let refused = remedies(Rung::SameUser(APP), &protected, &[Rung::Root, Rung::Ptrace]);
+        assert!(
+            refused.contains(
+                "admit an agent that is root with SYS_PTRACE (Pod Security `privileged`)"
+            ),
+            "{refused}"
+        );
+        assert!(
+            refused.ends_with("it is user 1000:1000 without capabilities now"),
+            "{refused}"
+        );
+        let untried = remedies(Rung::Root, &protected, &[]);
+        assert!(
+            untried.starts_with("run it again with `--privileged`"),
+            "{untried}"
+        );
+        let elsewhere = Cause::Denied(Box::new(denial(APP, &[FailedCheck::UserNamespace])));
+        let elsewhere = remedies(Rung::Ptrace, &elsewhere, &[]);
+        assert!(
+            elsewhere.contains("on the node itself (node-1)"),
+            "{elsewhere}"
+        );
+        let chroot = Cause::Lacks(Capabilities::SYS_CHROOT);
+        let chroot = remedies(Rung::SameUser(APP), &chroot, &[]);
+        assert!(chroot.contains("`--privileged`"), "{chroot}");
+        assert_eq!(Rung::Root.remedies(&Cause::NotFound, &[], "node-1"), None);
     }
 
     #[test]

@@ -119,6 +119,41 @@ async fn an_agent_of_another_build_is_replaced_by_the_own_one() {
     .await;
 }
 
+/// The agent that was carried into a container is that of its file's name in name only.
+#[tokio::test]
+#[ignore = "needs a cluster: the agent that was carried into a container is a wrong one"]
+async fn a_wrong_agent_that_was_carried_into_a_pod_is_carried_again() {
+    run("k-wrong", Level::Restricted, async |test| {
+        start(test, "app").await?;
+        let (_, wrong) = another_build(test)?;
+        let image = image_name("shell:user");
+        let env = ["env", "app", "--image", &image];
+
+        // one that would be wrong is not carried in the first place
+        let mut command = test.kdbg_command(&env);
+        command.env("KDBG_AGENT", &wrong);
+        test.run_to_end(command).await?.ended_with(4)?.said("is not of its build (")?;
+        test.kdbg(&env).await?.ended_with(0)?;
+
+        let replace = r#"for it in /tmp /var/tmp /dev/shm "$HOME" .; do
+            for agent in "$it"/kdbg-agent-*; do
+              if test -x "$agent"; then cat >"$agent.new" && chmod 755 "$agent.new" && mv "$agent.new" "$agent" && exec "$agent" build; fi
+            done
+          done"#;
+        let mut command = test.kdbg_command(&["attach", "app", "--image", &image, "--", "sh", "-c", replace]);
+        command.stdin(std::fs::File::open(&wrong).map_err(Failure::of("open the agent"))?);
+        let ran = test.run_to_end(command).await?.ended_with(0)?;
+        check(ran.stdout.ends_with("+000000000000\n"), || format!("{ran}"))?;
+
+        for _ in 0..2 {
+            test.kdbg(&env).await?.ended_with(0)?;
+        }
+        let alive = living_agents(test, "app").await?;
+        check(alive.len() == 1, || format!("{alive:?}"))
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: an image that cannot be had"]
 async fn when_the_default_image_cannot_be_had_one_that_the_node_has_will_do() {

@@ -181,6 +181,7 @@ fn cell(ran: &Ran, bundle: &str) -> Result<String, Failure> {
             .ok_or_else(|| Failure::new(format!("no rung is said: {ran}")))?
             .to_owned())
     };
+    hinted(ran)?;
     match ran.code {
         Some(0) if ran.stdout.is_empty() => {
             let manifest = std::fs::read(format!("{bundle}/manifest.json"))
@@ -205,6 +206,7 @@ fn cell(ran: &Ran, bundle: &str) -> Result<String, Failure> {
 
 /// The rung on which a program beside the target read a file of it, or that it could not.
 fn attached(ran: &Ran) -> Result<String, Failure> {
+    hinted(ran)?;
     if ran.code != Some(0) {
         check(
             ran.stderr.to_lowercase().contains("permission denied"),
@@ -223,6 +225,19 @@ fn attached(ran: &Ran) -> Result<String, Failure> {
     Ok(rung
         .ok_or_else(|| Failure::new(format!("no container is said: {ran}")))?
         .to_owned())
+}
+
+/// What would help is something about the pod: whoever runs kdbg is root here, and knows it.
+fn hinted(ran: &Ran) -> Result<(), Failure> {
+    let hints = ran.stderr.lines().filter(|line| line.starts_with("hint: "));
+    let of_machine = |hint: &str| hint.contains("run kdbg as") || hint.contains("run kdbg with");
+    check(!hints.clone().any(of_machine), || {
+        format!("a hint speaks of this machine: {ran}")
+    })?;
+    let is_denied = ran.code == Some(4) && ran.stderr.contains("permission denied: ");
+    check(!is_denied || hints.count() > 0, || {
+        format!("no hint: {ran}")
+    })
 }
 
 /// Why a command had no answer: what the kernel refused the agent, and what admission did.

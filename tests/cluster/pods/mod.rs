@@ -1,5 +1,6 @@
 //! kdbg on pods: what a real API server, kubelet, runtime and kernel make of it.
 
+mod attach;
 mod fan_out;
 mod images;
 mod lifetime;

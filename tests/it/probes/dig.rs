@@ -730,3 +730,76 @@ fn a_hostile_server_gets_an_honest_report_and_nothing_else() {
         );
     }
 }
+
+#[test]
+fn the_agents_own_dig_answers_what_dig_answers() {
+    if !has("dig") {
+        return;
+    }
+    let (target, honest) = (target(), NameServer::honest());
+    let place = [
+        format!("@{}", honest.address.ip()),
+        "-p".to_owned(),
+        honest.address.port().to_string(),
+    ];
+    let run = |program: &str, first: &[&str], words: &[&str]| {
+        Command::new(program)
+            .args(first)
+            .args(&place)
+            .args(words)
+            .env("TARGET_PID", target.pid().to_string())
+            .env("PATH", "/nowhere:/usr/bin:/bin")
+            .output()
+            .unwrap()
+    };
+    let agent = env!("CARGO_BIN_EXE_kdbg-agent");
+    let sorted = |output: &std::process::Output| {
+        let mut lines: Vec<_> = text(output)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        lines.sort_unstable();
+        lines
+    };
+    for words in [
+        &["web.test", "+short"][..],
+        &["web.test", "AAAA", "+short"],
+        &["+short", "-t", "TXT", "web.test"],
+        &["alias.test", "+noall", "+answer"],
+        &["_http._tcp.web.test", "SRV", "+noall", "+answer"],
+        &["-x", "10.0.0.1", "+short"],
+        &["big.test", "+short"],
+        &["web.test", "+tcp", "+short"],
+        &["nosuch.test", "+short"],
+    ] {
+        let (ours, theirs) = (run(agent, &["dig"], words), run("dig", &[], words));
+        assert_eq!(
+            ours.status.code(),
+            theirs.status.code(),
+            "{words:?}: {}",
+            said(&ours)
+        );
+        assert_eq!(sorted(&ours), sorted(&theirs), "{words:?}");
+    }
+    let status = |words: &[&str]| {
+        let lines = sorted(&run(agent, &["dig"], words));
+        lines
+            .into_iter()
+            .find(|line| line.contains("status:"))
+            .unwrap()
+    };
+    assert!(status(&["nosuch.test"]).ends_with("status: NXDOMAIN"));
+    assert!(status(&["web.test"]).ends_with("status: NOERROR"));
+    // nobody listens there
+    let mute = Command::new(agent)
+        .args(["dig", "@127.0.0.1", "-p", "9", "web.test"])
+        .env("TARGET_PID", target.pid().to_string())
+        .output()
+        .unwrap();
+    assert_code(&mute, 9);
+    assert!(
+        said(&mute).contains("no servers could be reached"),
+        "{}",
+        said(&mute)
+    );
+}

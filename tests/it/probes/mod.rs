@@ -34,7 +34,7 @@ fn report(command: &str, target: &Running, words: &[&str], format: &[&str]) -> s
 }
 
 /// A server that treats each connection in this way, in a thread of its own.
-fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+pub(crate) fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let treat = std::sync::Arc::new(treat);
@@ -48,7 +48,7 @@ fn server(treat: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
 }
 
 /// Reads a request up to the end of its head.
-fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
@@ -58,7 +58,7 @@ fn read_head(stream: &mut TcpStream) -> String {
 }
 
 /// Answers with these bytes, and closes.
-fn says(bytes: &'static [u8]) -> SocketAddr {
+pub(crate) fn says(bytes: &'static [u8]) -> SocketAddr {
     server(move |mut stream| {
         read_head(&mut stream);
         stream.write_all(bytes).ok();
@@ -72,7 +72,7 @@ fn silence(stream: TcpStream) {
 }
 
 /// Whether a tool is there; says so when not.
-fn has(tool: &str) -> bool {
+pub(crate) fn has(tool: &str) -> bool {
     let is_there = Command::new(tool)
         .arg("--version")
         .output()
@@ -84,6 +84,6 @@ fn has(tool: &str) -> bool {
     is_there
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
