@@ -14,7 +14,7 @@ use super::{agents, living_agents};
 use crate::harness::{Failure, Level, Test, check, container, pod, run, wait_until};
 
 /// A pod whose target can be told to end, and that has a file too large to lie in the pipes on the way.
-fn target(name: &str) -> Value {
+pub(super) fn target(name: &str) -> Value {
     let code = "import runpy; open('/tmp/big', 'wb').write(bytes(range(1, 256)) * 200_000); \
                 runpy.run_path('/app/server.py', run_name='__main__')";
     let more = json!({
@@ -30,7 +30,7 @@ fn target(name: &str) -> Value {
 }
 
 /// Ends the target, and waits until the cluster has started it again.
-async fn restart(test: &Test, pod_name: &str) -> Result<(), Failure> {
+pub(super) async fn restart(test: &Test, pod_name: &str) -> Result<(), Failure> {
     let restarts = |pod: &Pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         Some(statuses.first()?.restart_count)
@@ -186,7 +186,11 @@ async fn serving(test: &Test, pod: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// Waits until no agent serves in a pod any more, whose container may just be starting.
-async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
+pub(super) async fn nobody_serves(
+    test: &Test,
+    pod_name: &str,
+    limit: Duration,
+) -> Result<(), Failure> {
     // a container that was added by a command which was killed right then still has to start
     test.wait_for_pod(pod_name, "has an agent that rests", |pod| {
         let statuses = pod
@@ -202,19 +206,14 @@ async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
         })
     })
     .await?;
-    wait_until(
-        &test.cluster,
-        "no agent serves",
-        Duration::from_secs(20),
-        async || {
-            let left = serving(test, pod_name).await?;
-            Ok(if left.is_empty() {
-                Ok(())
-            } else {
-                Err(left.join("; "))
-            })
-        },
-    )
+    wait_until(&test.cluster, "no agent serves", limit, async || {
+        let left = serving(test, pod_name).await?;
+        Ok(if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join("; "))
+        })
+    })
     .await
 }
 
@@ -230,7 +229,9 @@ async fn fifty_killed_clients_leave_no_agent_serving() {
             .map(|(name, seed)| kill_commands(test, name, seed * 0x9E37_79B9, 10));
         futures::future::try_join_all(killing).await?;
         let killed = Instant::now();
-        futures::future::try_join_all(names.iter().map(|name| nobody_serves(test, name))).await?;
+        let limit = Duration::from_secs(20);
+        futures::future::try_join_all(names.iter().map(|name| nobody_serves(test, name, limit)))
+            .await?;
         eprintln!(
             "no agent was left {:.1?} after the last of 50 clients was killed",
             killed.elapsed()

@@ -2,6 +2,7 @@
 
 mod fan_out;
 mod images;
+mod keep;
 mod lifetime;
 mod matrix;
 mod shapes;
