@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString};
 use tokio::sync::OnceCell;
 
+use super::running::RunningTree;
 use crate::{
     cli::{
         error::{CommandError, ErrorKind},
@@ -84,14 +85,12 @@ impl Reference {
     }
 
     /// Which commit runs; `None` when that is not known, or not at once.
-    pub(super) async fn found(
-        &self,
-        running: impl Iterator<Item = (BString, ObjectId)>,
-        progress: &Progress,
-    ) -> Option<Found> {
+    pub(super) async fn found(&self, running: &RunningTree, progress: &Progress) -> Option<Found> {
         let read = || which_ref::at_once(&self.repository, &self.spec, &self.commit, progress);
         let prepared = self.history.get_or_init(read).await.as_ref()?;
-        which_ref::fit(&self.repository, prepared, running).await
+        let named = running.files().iter();
+        let named = named.map(|file| (&file.path, file.version.id));
+        which_ref::fit(&self.repository, prepared, named, &running.root_paths()).await
     }
 
     /// The ref and the commit that it is, for people.

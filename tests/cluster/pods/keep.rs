@@ -46,7 +46,6 @@ impl User<'_> {
         wait_until(
             &self.test.cluster,
             "a command gets a session that was held ready",
-            LIMIT,
             async || {
                 let place = self.place().await?;
                 Ok(if place["agent"]["kept"] == true {
@@ -187,7 +186,7 @@ async fn a_kept_session_answers_as_an_own_one_and_never_for_what_was() {
             place["agent"]["kept"] == false && place["agent"]["reused"] == true,
             || place.to_string(),
         )?;
-        nobody_serves(test, "app", LIMIT).await
+        nobody_serves(test, "app").await
     })
     .await;
 }
@@ -231,7 +230,7 @@ async fn a_keeper_ends_with_its_pod_its_right_or_its_time_and_leaves_nothing() {
             )
             .await?;
         // the next command shows it, once the API server has noticed
-        wait_until(&test.cluster, "the right is gone", LIMIT, async || {
+        wait_until(&test.cluster, "the right is gone", async || {
             let ran = user.kdbg(&["ps", "app"]).await?;
             Ok(if ran.code == Some(4) {
                 Ok(())
@@ -245,7 +244,7 @@ async fn a_keeper_ends_with_its_pod_its_right_or_its_time_and_leaves_nothing() {
         check(code == Some(4) && user.sockets()? == 0, || {
             format!("exit code {code:?}")
         })?;
-        nobody_serves(test, "app", LIMIT).await?;
+        nobody_serves(test, "app").await?;
 
         // as the administrator, whose keeper it is then
         let mut keeper = test

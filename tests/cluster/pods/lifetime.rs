@@ -4,14 +4,14 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 use super::{agents, living_agents};
-use crate::harness::{Failure, Level, Test, check, container, pod, run, wait_until};
+use crate::harness::{Failure, Level, PATIENCE, Test, check, container, pod, run, wait_until};
 
 /// A pod whose target can be told to end, and that has a file too large to lie in the pipes on the way.
 pub(super) fn target(name: &str) -> Value {
@@ -100,7 +100,7 @@ async fn a_target_that_is_restarted_under_a_command_is_named_as_the_reason() {
             .map_err(Failure::of("read from kdbg"))?;
         restart(test, "app").await?;
         let (mut rest, mut said) = (Vec::new(), String::new());
-        let ended = tokio::time::timeout(Duration::from_secs(30), async {
+        let ended = tokio::time::timeout(PATIENCE, async {
             tokio::join!(
                 stdout.read_to_end(&mut rest),
                 stderr.read_to_string(&mut said),
@@ -186,27 +186,28 @@ async fn serving(test: &Test, pod: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// Waits until no agent serves in a pod any more, whose container may just be starting.
-pub(super) async fn nobody_serves(
-    test: &Test,
-    pod_name: &str,
-    limit: Duration,
-) -> Result<(), Failure> {
-    // a container that was added by a command which was killed right then still has to start
-    test.wait_for_pod(pod_name, "has an agent that rests", |pod| {
+pub(super) async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
+    // a container that was added by a command which was killed right then still has to start; there is none when every
+    // command was killed before it had come that far
+    test.wait_for_pod(pod_name, "has an agent that rests, or none", |pod| {
+        let is_added = pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.ephemeral_containers.is_some());
         let statuses = pod
             .status
             .as_ref()
-            .and_then(|status| status.ephemeral_container_statuses.clone())
-            .unwrap_or_default();
-        statuses.iter().any(|status| {
+            .and_then(|status| status.ephemeral_container_statuses.as_deref());
+        let is_running = |status: &ContainerStatus| {
             status
                 .state
                 .as_ref()
                 .is_some_and(|state| state.running.is_some())
-        })
+        };
+        !is_added || statuses.unwrap_or_default().iter().any(is_running)
     })
     .await?;
-    wait_until(&test.cluster, "no agent serves", limit, async || {
+    wait_until(&test.cluster, "no agent serves", async || {
         let left = serving(test, pod_name).await?;
         Ok(if left.is_empty() {
             Ok(())
@@ -229,14 +230,13 @@ async fn fifty_killed_clients_leave_no_agent_serving() {
             .map(|(name, seed)| kill_commands(test, name, seed * 0x9E37_79B9, 10));
         futures::future::try_join_all(killing).await?;
         let killed = Instant::now();
-        let limit = Duration::from_secs(20);
-        futures::future::try_join_all(names.iter().map(|name| nobody_serves(test, name, limit)))
-            .await?;
+        futures::future::try_join_all(names.iter().map(|name| nobody_serves(test, name))).await?;
         eprintln!(
             "no agent was left {:.1?} after the last of 50 clients was killed",
             killed.elapsed()
         );
         for name in &names {
+            test.kdbg(&["env", name]).await?.ended_with(0)?;
             let ran = test
                 .kdbg(&["env", name, "-o", "json"])
                 .await?
