@@ -38,7 +38,7 @@ impl User<'_> {
     /// The pod's part of a report.
     async fn place(&self) -> Result<Value, Failure> {
         let ran = self.kdbg(&["ps", "app", "-o", "json"]).await?;
-        Ok(ran.ended_with(0)?.json()?["process"]["pod"].clone())
+        Ok(ran.ended_with(0)?.json()?["chosen"]["pod"].clone())
     }
 
     /// Waits until a command gets a session that was held ready.
