@@ -244,7 +244,8 @@ impl Keeper {
     ) -> Woken {
         let mut accepting: stream::FuturesUnordered<_> =
             lenders.iter().map(Lender::accept).collect();
-        let is_idle = self.commands.is_empty();
+        // Not before there was anything to come for.
+        let is_idle = self.commands.is_empty() && self.told.is_some();
         let idle = until(self.used + self.settings.idle);
         let life = self.settings.life.map(|life| until(born + life));
         let look = match self.place {
@@ -411,6 +412,9 @@ impl Keeper {
     /// A session has begun.
     fn stands(&mut self) {
         self.pause = LOOK_AFTER;
+        if self.told.is_none() {
+            self.used = Instant::now();
+        }
         if self.told.replace(true) != Some(true) {
             let _ = self.events_tx.send(Event::Ready);
         }

@@ -21,6 +21,7 @@ mod generated;
 mod git_read;
 mod held;
 mod identity;
+mod keep;
 mod kubelet_oracle;
 mod noise;
 mod packages_oracle;

@@ -14,7 +14,7 @@ use super::{agents, living_agents};
 use crate::harness::{Failure, Level, PATIENCE, Test, check, container, pod, run, wait_until};
 
 /// A pod whose target can be told to end, and that has a file too large to lie in the pipes on the way.
-fn target(name: &str) -> Value {
+pub(super) fn target(name: &str) -> Value {
     let code = "import runpy; open('/tmp/big', 'wb').write(bytes(range(1, 256)) * 200_000); \
                 runpy.run_path('/app/server.py', run_name='__main__')";
     let more = json!({
@@ -30,7 +30,7 @@ fn target(name: &str) -> Value {
 }
 
 /// Ends the target, and waits until the cluster has started it again.
-async fn restart(test: &Test, pod_name: &str) -> Result<(), Failure> {
+pub(super) async fn restart(test: &Test, pod_name: &str) -> Result<(), Failure> {
     let restarts = |pod: &Pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         Some(statuses.first()?.restart_count)
@@ -186,7 +186,7 @@ async fn serving(test: &Test, pod: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// Waits until no agent serves in a pod any more, whose container may just be starting.
-async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
+pub(super) async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
     // a container that was added by a command which was killed right then still has to start; there is none when every
     // command was killed before it had come that far
     test.wait_for_pod(pod_name, "has an agent that rests, or none", |pod| {

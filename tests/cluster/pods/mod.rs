@@ -3,6 +3,7 @@
 mod attach;
 mod fan_out;
 mod images;
+mod keep;
 mod lifetime;
 mod matrix;
 mod shapes;
