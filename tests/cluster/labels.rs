@@ -164,9 +164,7 @@ impl Shop {
         let repository = self.folder.display().to_string();
         let target = format!("pod/{pod}");
         let arguments = [&["which-ref", &target, "--repo", &repository][..], more].concat();
-        let mut command = test.kdbg_on_node(&arguments)?;
-        command.env("XDG_CACHE_HOME", test.folder.path().join("cache"));
-        test.run_to_end(command).await
+        test.run_to_end(test.kdbg_on_node(&arguments)?).await
     }
 
     /// What is said of the label of a pod's image.
