@@ -198,10 +198,36 @@ fn add(groups: &mut Vec<Vec<Answer>>, answer: Answer) {
     }
 }
 
+/// Replaces the pod's own words. A word is replaced where it stands by itself: the pod `web-1` is not in `web-10`, nor
+/// its address in a longer one; and the pod `web` is not the folder of `/srv/web/app.js`, which all replicas have.
 pub(super) fn put_aside(bytes: &[u8], own: &[String]) -> Vec<u8> {
     own.iter().fold(bytes.to_vec(), |bytes, word| {
-        bytes.replace(word, "\u{0}own\u{0}")
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut rest = bytes.as_slice();
+        while let Some(at) = rest.find(word) {
+            let (before, found) = rest.split_at(at);
+            let after = found.get(word.len()..).unwrap_or_default();
+            out.extend_from_slice(before);
+            if stands_alone(&out, word, after) {
+                out.extend_from_slice(b"\0own\0");
+            } else {
+                out.extend_from_slice(word.as_bytes());
+            }
+            rest = after;
+        }
+        out.extend_from_slice(rest);
+        out
     })
+}
+
+fn stands_alone(before: &[u8], word: &str, after: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    if before.last().is_some_and(is_part) || after.first().is_some_and(is_part) {
+        return false;
+    }
+    // A name that is an ordinary word may be that of a folder too; one with a number or an id in it is not.
+    let is_ordinary = word.bytes().all(|byte| byte.is_ascii_lowercase());
+    !(is_ordinary && before.ends_with(b"/") && !before.ends_with(b"pod/"))
 }
 
 /// What is every pod's own: its name, which is also its host name, its uid, its address, and its container's id.
@@ -414,5 +440,41 @@ mod tests {
         other.status = ExitStatus::Found;
         add(&mut groups, other);
         assert_eq!(groups.len(), 2);
+    }
+
+    fn aside(text: &str, own: &[&str]) -> String {
+        let own: Vec<String> = own.iter().map(|word| (*word).to_owned()).collect();
+        let put = put_aside(text.as_bytes(), &own);
+        String::from_utf8_lossy(&put).replace("\0own\0", "*")
+    }
+
+    #[test]
+    fn the_pods_own_name_and_address_are_put_aside_wherever_they_stand() {
+        for (text, wanted) in [
+            ("pod/web-1: ok", "pod/*: ok"),
+            ("web-1", "*"),
+            ("HOSTNAME=web-1\n", "HOSTNAME=*\n"),
+            ("web-1.web.shop.svc", "*.web.shop.svc"),
+            ("/var/log/web-1.log", "/var/log/*.log"),
+            ("\"10.0.0.1:8080\"", "\"*:8080\""),
+            ("web-1 web-1", "* *"),
+        ] {
+            assert_eq!(aside(text, &["web-1", "10.0.0.1"]), wanted);
+        }
+    }
+
+    #[test]
+    fn a_longer_word_with_the_pods_own_in_it_is_another_one() {
+        for text in [
+            "web-10",
+            "my-web-1",
+            "web-1-old",
+            "10.0.0.12",
+            "110.0.0.1",
+            "/srv/web/app.js",
+        ] {
+            assert_eq!(aside(text, &["web-1", "10.0.0.1", "web"]), text);
+        }
+        assert_eq!(aside("pod/web on web", &["web"]), "pod/* on *");
     }
 }

@@ -5,12 +5,22 @@
 //! and boilerplate (an empty `__init__.py`, a licence) has next to none. An image is made of several `COPY`s,
 //! so what the first mapping leaves unexplained votes again.
 
-use std::collections::{HashMap, HashSet};
+mod names;
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::comparison::{ReferenceFile, RunningFile};
+use super::{
+    comparison::{ReferenceFile, RunningFile},
+    noise,
+};
 use crate::object::{FileMode, ObjectId};
+
+pub use names::{Doubt, doubt};
 
 /// A running folder and the folder of the repository that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +34,7 @@ pub struct Mapping {
 }
 
 /// How a mapping was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
     /// The user said so.
     Asked,
@@ -32,6 +42,8 @@ pub enum How {
     Voted {
         /// Running files that are equal under it, and under none that was found before.
         equal: usize,
+        /// Another folder of the repository that as much speaks for.
+        as_well: Option<BString>,
     },
     /// No file is equal there; a commit of the history that has the running files has them there.
     History,
@@ -45,6 +57,9 @@ const MOST: usize = 32;
 
 /// A mapping beside the first needs the weight of half a rare file.
 const WEIGHT_BESIDE: f64 = 0.5;
+
+/// Weights that are no further apart than this are the same.
+const SAME_WEIGHT: f64 = 1e-9;
 
 /// Files below this size are equal by chance.
 const SMALL: u64 = 32;
@@ -79,19 +94,24 @@ pub fn learn(
     let mut learned = 0;
     while learned < MOST {
         let is_first = mappings.is_empty();
-        let Some((running, repository, weight)) = election.winner(&mappings) else {
+        let Some(winner) = election.winner(&mappings) else {
             break;
         };
-        if !is_first && weight < WEIGHT_BESIDE {
+        if !is_first && winner.weight < WEIGHT_BESIDE {
             break;
         }
         let mut mapping = Mapping {
-            running,
-            repository,
+            running: winner.running,
+            repository: winner.repository,
             how: How::Asked,
         };
+        if !election.is_credible(&mapping) {
+            election.rejected.push(mapping);
+            continue;
+        }
         let equal = election.settle(&mapping);
-        mapping.how = How::Voted { equal };
+        let as_well = winner.as_well;
+        mapping.how = How::Voted { equal, as_well };
         mappings.push(mapping);
         learned += 1;
     }
@@ -100,12 +120,28 @@ pub fn learn(
 
 /// What is left to be explained.
 struct Election<'a> {
+    /// All that runs.
+    all: Vec<&'a RunningFile>,
+    /// What votes.
     running: Vec<&'a RunningFile>,
     roots: &'a [BString],
     places: HashMap<ObjectId, Vec<&'a BStr>>,
     by_path: HashMap<&'a BStr, ObjectId>,
     /// How often each blob runs.
     copies: HashMap<ObjectId, usize>,
+    /// Pairs of folders that have votes and are none.
+    rejected: Vec<Mapping>,
+    /// Whether nothing but installed packages ever had a vote.
+    is_only_packages: bool,
+}
+
+/// A pair of folders with what speaks for it.
+struct Winner {
+    running: BString,
+    repository: BString,
+    weight: f64,
+    /// Another folder of the repository with the same votes.
+    as_well: Option<BString>,
 }
 
 impl<'a> Election<'a> {
@@ -124,6 +160,7 @@ impl<'a> Election<'a> {
             }
         }
         places.retain(|_, places| places.len() <= COMMON);
+        let all: Vec<&RunningFile> = running.iter().collect();
         let mut copies: HashMap<ObjectId, usize> = HashMap::new();
         let running: Vec<&RunningFile> = running
             .iter()
@@ -132,20 +169,27 @@ impl<'a> Election<'a> {
         for file in &running {
             *copies.entry(file.version.id).or_default() += 1;
         }
+        let is_installed =
+            |file: &&RunningFile| noise::installed_in(file.path.as_ref(), roots).is_some();
+        let is_only_packages = running.iter().all(is_installed);
         Self {
+            all,
             running,
             roots,
             places,
             by_path,
             copies,
+            rejected: Vec::new(),
+            is_only_packages,
         }
     }
 
     /// The pair of folders with the most weight that is not taken.
-    fn winner(&self, taken: &[Mapping]) -> Option<(BString, BString, f64)> {
+    fn winner(&self, taken: &[Mapping]) -> Option<Winner> {
         let is_first = taken.is_empty();
         let taken: HashSet<(&BStr, &BStr)> = taken
             .iter()
+            .chain(&self.rejected)
             .map(|mapping| (mapping.running.as_ref(), mapping.repository.as_ref()))
             .collect();
         let mut votes: HashMap<(&BStr, BString), f64> = HashMap::new();
@@ -167,14 +211,60 @@ impl<'a> Election<'a> {
                 }
             }
         }
-        // With equal weight the shorter paths win, so that the answer does not depend on the order of a map.
-        votes
+        let most = votes.values().copied().max_by(f64::total_cmp)?;
+        let mut best: Vec<_> = votes
             .into_iter()
-            .max_by(|(left_pair, left), (right_pair, right)| {
-                left.total_cmp(right)
-                    .then_with(|| right_pair.cmp(left_pair))
-            })
-            .map(|((running, repository), weight)| (running.to_owned(), repository, weight))
+            .filter(|(_, weight)| most - weight < SAME_WEIGHT)
+            .map(|((running, repository), _)| (running, repository))
+            .collect();
+        // With equal weight more files by their names win, then the shorter paths, so that the answer does not
+        // depend on the order of a map.
+        best.sort();
+        let known = |(running, repository): &(&BStr, BString)| self.known(running, repository);
+        if best.len() > 1 {
+            best.sort_by_cached_key(|pair| Reverse(known(pair)));
+        }
+        let mut best = best.into_iter().peekable();
+        let first = best.next()?;
+        let as_well = best
+            .find(|other| other.0 == first.0 && known(other) == known(&first))
+            .map(|(_, repository)| repository);
+        Some(Winner {
+            running: first.0.to_owned(),
+            repository: first.1,
+            weight: most,
+            as_well,
+        })
+    }
+
+    /// How many of the files that vote have a path under a pair of folders, whatever they hold there.
+    fn known(&self, running: &BStr, repository: &BString) -> usize {
+        let has = |file: &&&RunningFile| {
+            let rest = strip(file.path.as_ref(), running);
+            let path = rest.map(|rest| join(repository.as_ref(), rest));
+            path.is_some_and(|path| self.by_path.contains_key(path.as_bstr()))
+        };
+        self.all.iter().filter(has).count()
+    }
+
+    /// Whether a folder among installed packages is one of the repository: at least half of it must be.
+    fn is_credible(&self, mapping: &Mapping) -> bool {
+        let any_file = join(mapping.running.as_ref(), "x".into());
+        if noise::installed_in(any_file.as_ref(), self.roots).is_none() {
+            return true;
+        }
+        if self.is_only_packages {
+            return true;
+        }
+        let (mut files, mut equal) = (0, 0);
+        for file in &self.all {
+            if let Some(path) = mapping.repository_path(file.path.as_ref()) {
+                files += 1;
+                let known = self.by_path.get(path.as_bstr());
+                equal += usize::from(known == Some(&file.version.id));
+            }
+        }
+        equal * 2 >= files
     }
 
     fn weight(&self, file: &RunningFile, places: usize) -> f64 {
@@ -460,6 +550,71 @@ mod tests {
             ("cart/lib/b.py", "of the cart"),
         ];
         assert_eq!(learned(&files, &tree, &["/app"]), ["/app=shop"]);
+    }
+
+    #[test]
+    fn of_folders_with_the_same_files_that_one_wins_that_has_the_others_by_name() {
+        let files = [("/app/a.py", "same"), ("/app/main.py", "patched")];
+        let tree = [
+            ("a/a.py", "same"),
+            ("a/other.py", "1"),
+            ("b/a.py", "same"),
+            ("b/main.py", "2"),
+        ];
+        assert_eq!(learned(&files, &tree, &["/app"]), ["/app=b"]);
+    }
+
+    #[test]
+    fn a_folder_that_as_much_speaks_for_is_named() {
+        let files = [running("/app/a.py", &"1".repeat(64))];
+        let tree = [
+            reference("one/a.py", &"1".repeat(64)),
+            reference("two/a.py", &"1".repeat(64)),
+        ];
+        let learned = learn(&files, &tree, &["/app".into()], &[]);
+        assert_eq!(learned.len(), 1, "{learned:?}");
+        assert_eq!(learned[0].repository, "one");
+        let as_well = Some("two".into());
+        assert_eq!(learned[0].how, How::Voted { equal: 1, as_well });
+    }
+
+    #[test]
+    fn a_file_that_an_installed_package_has_too_makes_it_no_folder_of_the_repository() {
+        let package = "/app/node_modules/jquery/dist";
+        let paths = ["jquery.js", "jquery.min.js", "core.js", "slim.js"];
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|name| format!("{package}/{name}"))
+            .collect();
+        let mut files = vec![
+            ("/app/server.js", "1"),
+            ("/app/lib/a.js", "2"),
+            ("/app/static/jquery.js", "jquery"),
+        ];
+        files.extend(paths.iter().map(|path| (path.as_str(), path.as_str())));
+        files[3].1 = "jquery";
+        let tree = [
+            ("server.js", "1"),
+            ("lib/a.js", "2"),
+            ("static/jquery.js", "jquery"),
+        ];
+        assert_eq!(learned(&files, &tree, &["/app"]), ["/app="]);
+        // The same package, all of it in the repository.
+        let whole: Vec<(String, &str)> = files[3..]
+            .iter()
+            .map(|(path, content)| (path.replace(package, "packages/jquery"), *content))
+            .collect();
+        let mut tree = tree.to_vec();
+        tree.extend(
+            whole
+                .iter()
+                .map(|(path, content)| (path.as_str(), *content)),
+        );
+        let learned = learned(&files, &tree, &["/app"]);
+        assert!(
+            learned.contains(&format!("{package}=packages/jquery")),
+            "{learned:?}"
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod harness;
 mod images;
 mod incident_000;
 mod incident_000_languages;
+mod labels;
 mod net;
 mod network;
 mod pods;

@@ -524,3 +524,205 @@ fn an_archive_of_classes_is_looked_into() {
         said(&output)
     );
 }
+
+/// A repository with every attribute that changes what a checkout or an archive has.
+fn attributed() -> tempfile::TempDir {
+    let attributes = "crlf.txt text eol=crlf\nident.py ident\nversion.txt export-subst\n\
+        private export-ignore\nwords.txt text working-tree-encoding=UTF-16LE\nmodel.bin filter=lfs -text\n";
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{OBJECT_DIGEST}\nsize {}\n",
+        OBJECT.len()
+    );
+    let (crlf, app, lib) = (code("crlf"), code("app"), code("lib"));
+    let ident = format!("# $Id$\n{}", code("ident"));
+    let version = format!("commit = '$Format:%H$'\n{}", code("version"));
+    let folder = repository(&[
+        (".gitattributes", attributes),
+        ("app.py", &app),
+        ("lib.py", &lib),
+        ("crlf.txt", &crlf),
+        ("ident.py", &ident),
+        ("version.txt", &version),
+        ("private/key.txt", "key\n"),
+        ("model.bin", &pointer),
+    ]);
+    let words: Vec<u8> = code("words")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(folder.path().join("words.txt"), words).unwrap();
+    let submodule = format!("160000,{},parts", "5".repeat(40));
+    for arguments in [
+        &["add", "words.txt"][..],
+        &["update-index", "--add", "--cacheinfo", &submodule],
+        &[
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@example.invalid",
+            "commit",
+            "-q",
+            "-m",
+            "more",
+        ],
+    ] {
+        run(&mut git(folder.path(), arguments), b"", &[0]);
+    }
+    folder
+}
+
+const OBJECT: &[u8] = b"hello\n";
+const OBJECT_DIGEST: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+
+#[test]
+fn what_git_itself_makes_of_attributes_is_no_difference_and_a_change_in_it_is_one() {
+    let repository = attributed();
+    let running = tempfile::tempdir().unwrap();
+    // git is the oracle: an archive is what its attributes make of a tree.
+    let archive = run(&mut git(repository.path(), &["archive", "HEAD"]), b"", &[0]);
+    let mut tar = Command::new("tar");
+    run(tar.args(["-x", "-C"]).arg(running.path()), &archive, &[0]);
+    let crlf = fs::read(running.path().join("crlf.txt")).unwrap();
+    assert!(crlf.windows(2).any(|pair| pair == b"\r\n"), "git converts");
+    fs::remove_file(running.path().join(".gitattributes")).unwrap();
+    fs::write(running.path().join("model.bin"), OBJECT).unwrap();
+    write(running.path(), &[("parts/part.py", &code("part"))]);
+    let process = Running::in_folder(running.path());
+    let listed = diff(&process, repository.path(), &["--noise"]);
+    assert_code(&listed, 0);
+    let below = format!("{}/", running.path().display());
+    let rows: Vec<String> = text(&listed.stdout)
+        .replace(&below, "")
+        .lines()
+        .map(|line| line.split('\t').take(3).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "attributes M crlf.txt",
+            "attributes M ident.py",
+            "attributes M model.bin",
+            "attributes M version.txt",
+            "attributes M words.txt",
+            "left-out D .gitattributes",
+            "left-out D private/key.txt",
+            "submodule A parts/part.py",
+        ]
+    );
+    // which-ref knows them too.
+    let repository_path = repository.path().to_str().unwrap();
+    let asked =
+        |process: &Running| kdbg(["which-ref", &process.target(), "--repo", repository_path]);
+    let output = asked(&process);
+    assert_code(&output, 0);
+    assert!(
+        text(&output.stdout).starts_with("runs "),
+        "{}",
+        said(&output)
+    );
+
+    for name in [
+        "crlf.txt",
+        "ident.py",
+        "model.bin",
+        "version.txt",
+        "words.txt",
+    ] {
+        let path = running.path().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let last = bytes.iter().rposition(u8::is_ascii_alphanumeric).unwrap();
+        bytes[last] = b'X';
+        fs::write(path, bytes).unwrap();
+    }
+    let process = Running::in_folder(running.path());
+    let changed = diff(&process, repository.path(), &["--name-status"]);
+    assert_code(&changed, 1);
+    assert_eq!(
+        text(&changed.stdout),
+        "M\tcrlf.txt\nM\tident.py\nM\tmodel.bin\nM\tversion.txt\nM\twords.txt\n"
+    );
+    let output = asked(&process);
+    assert_code(&output, 1);
+    assert!(
+        text(&output.stdout).contains(", 5 files differ"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn a_file_that_was_moved_and_is_the_only_equal_one_decides_no_mapping() {
+    let (main, helpers, moved, text_of) =
+        (code("main"), code("helpers"), code("moved"), code("text"));
+    let repository = repository(&[
+        ("services/shop/main.py", &main),
+        ("services/shop/util/helpers.py", &helpers),
+        ("services/shop/util/text.py", &text_of),
+        ("services/cart/cart.py", &code("cart")),
+        ("shared/helpers.py", &moved),
+    ]);
+    let running = tempfile::tempdir().unwrap();
+    let patched = |text: &str| text.replace("5\n", "five\n");
+    write(
+        running.path(),
+        &[
+            ("main.py", &patched(&main)),
+            ("util/helpers.py", &moved),
+            ("util/text.py", &patched(&text_of)),
+        ],
+    );
+    let process = Running::in_folder(running.path());
+    let output = diff(&process, repository.path(), &["--name-status"]);
+    assert_code(&output, 3);
+    assert!(
+        said(&output).contains("it is not certain which folder is which"),
+        "{}",
+        said(&output)
+    );
+    let map = format!("--map={}=services/shop", running.path().display());
+    assert!(
+        said(&output).replace("--map ", "--map=").contains(&map),
+        "{}",
+        said(&output)
+    );
+    let pinned = diff(&process, repository.path(), &["--name-status", &map]);
+    assert_eq!(
+        text(&pinned.stdout),
+        "M\tservices/shop/main.py\nM\tservices/shop/util/helpers.py\nM\tservices/shop/util/text.py\n"
+    );
+    // A commit that has the files as they run knows better than names.
+    write(
+        &repository.path().join("services/shop"),
+        &[
+            ("main.py", &patched(&main)),
+            ("util/text.py", &patched(&text_of)),
+        ],
+    );
+    for (branch, message) in [("fix", "as it runs"), ("main", "")] {
+        let switch = if message.is_empty() {
+            &["switch", "-q", "main"][..]
+        } else {
+            &["switch", "-q", "-c", branch]
+        };
+        run(&mut git(repository.path(), switch), b"", &[0]);
+        if !message.is_empty() {
+            let commit = [
+                "-c",
+                "user.name=x",
+                "-c",
+                "user.email=x@example.invalid",
+                "commit",
+                "-qam",
+                message,
+            ];
+            run(&mut git(repository.path(), &commit), b"", &[0]);
+        }
+    }
+    let known = diff(
+        &process,
+        repository.path(),
+        &["--name-status", "--ref", "main"],
+    );
+    assert_code(&known, 1);
+    assert_eq!(text(&known.stdout), text(&pinned.stdout));
+}

@@ -13,10 +13,12 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use crate::support::{
     fixtures::{Registry, release},
     git::{git, run},
-    running::{Running, kdbg, said},
+    running::{Running, command, said},
     trees::write_out,
 };
 
@@ -38,15 +40,18 @@ impl Scene {
     }
 
     fn commit(&self, message: &str) {
-        for arguments in [&["add", "--all"][..], &["commit", "-q", "-m", message]] {
-            let mut command = git(self.repository.path(), arguments);
-            for role in ["AUTHOR", "COMMITTER"] {
-                command
-                    .env(format!("GIT_{role}_NAME"), "x")
-                    .env(format!("GIT_{role}_EMAIL"), "x@example.invalid");
-            }
-            run(&mut command, b"", &[0]);
+        self.git(&["add", "--all"]);
+        self.commit_index(message);
+    }
+
+    fn commit_index(&self, message: &str) {
+        let mut command = git(self.repository.path(), &["commit", "-q", "-m", message]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command
+                .env(format!("GIT_{role}_NAME"), "x")
+                .env(format!("GIT_{role}_EMAIL"), "x@example.invalid");
         }
+        run(&mut command, b"", &[0]);
     }
 
     fn app(&self) -> PathBuf {
@@ -55,19 +60,28 @@ impl Scene {
 
     /// What `diff-src` reports of a process in `app`.
     fn report(&self, reference: &str) -> serde_json::Value {
+        self.ask("diff-src", reference)
+    }
+
+    /// What a command says of a process in `app`, beside a ref.
+    fn ask(&self, what: &str, reference: &str) -> serde_json::Value {
         let process = Running::in_folder(&self.app());
         let repository = self.repository.path().to_str().unwrap();
-        let output = kdbg([
-            "diff-src",
-            &process.target(),
-            "--repo",
-            repository,
-            "--ref",
-            reference,
-            "-o",
-            "json",
-        ]);
+        let target = process.target();
+        let words = [
+            what, &target, "--repo", repository, "--ref", reference, "-o", "json",
+        ];
+        let cache = self.running.path().join("cache");
+        let output = command(words)
+            .env("XDG_CACHE_HOME", cache)
+            .output()
+            .unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)))
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let out = run(&mut git(self.repository.path(), arguments), b"", &[0]);
+        String::from_utf8(out).unwrap().trim().to_owned()
     }
 }
 
@@ -287,9 +301,52 @@ impl Package {
         );
         assert_noise(&report, "ignored", &in_service("settings.local"));
         assert_noise(&report, "attributes", &in_service("notes.txt"));
+        self.expect_commit(&scene, &path);
         // Another release is another story: it differs in more than that.
         let other = scene.report(&format!("r{}", self.other));
         assert!(real(&other).len() > 1, "{other:#}");
+    }
+}
+
+impl Package {
+    /// Expects `which-ref` to name the release that runs, or releases that are the same in what was copied, and no
+    /// file but the patched one.
+    fn expect_commit(&self, scene: &Scene, patched: &str) {
+        let tag = format!("r{}", self.runs);
+        let found = scene.ask("which-ref", "main");
+        assert_eq!(found["verdict"], "differs", "{found:#}");
+        let answer = &found["answers"][0];
+        let names = |list: &serde_json::Value| -> Vec<String> {
+            let list = list.as_array().unwrap().iter();
+            list.map(|row| row["repository"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(names(&answer["differs"]), [patched], "{found:#}");
+        assert_eq!(answer["absent"], serde_json::json!([]), "{found:#}");
+        assert_eq!(answer["missing"], serde_json::json!([]), "{found:#}");
+        assert_eq!(answer["converted"], 1, "{found:#}");
+        let refs: Vec<&str> = answer["refs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        assert!(
+            refs.contains(&format!("refs/tags/{tag}").as_str()),
+            "{found:#}"
+        );
+        for other in refs.iter().filter(|name| name.starts_with("refs/tags/")) {
+            for (folder, _) in self.copied {
+                let folder = format!("{SERVICE}/{folder}");
+                let changed = scene.git(&["diff", "--name-only", other, &tag, "--", &folder]);
+                let beside = |line: &&str| {
+                    let left_out = ["/tests/", "/docs/"].iter().any(|part| line.contains(part));
+                    *line != patched && !left_out
+                };
+                let changed: Vec<&str> = changed.lines().filter(beside).collect();
+                assert!(changed.is_empty(), "{other}: {changed:?}");
+            }
+        }
     }
 }
 
@@ -321,6 +378,11 @@ struct Distortions {
     appears: [bool; 4],
     /// Line endings, `$Id$`, the execute bit.
     rewritten: [bool; 3],
+    /// An archive's substitution, another encoding, an LFS object, the files of a submodule, a file that archives
+    /// leave out.
+    stored: [bool; 5],
+    /// Which of the files that are stored in another form somebody changed as well.
+    changed_form: Option<usize>,
     /// A file is copied under another name.
     renamed: bool,
     /// Files that somebody changed, by number.
@@ -335,7 +397,13 @@ fn distortions() -> impl Strategy<Value = Distortions> {
     let files = CODE.len();
     (
         (any::<bool>(), any::<bool>(), any::<bool>(), 0_usize..3),
-        (any::<[bool; 4]>(), any::<[bool; 4]>(), any::<[bool; 3]>()),
+        (
+            any::<[bool; 4]>(),
+            any::<[bool; 4]>(),
+            any::<[bool; 3]>(),
+            any::<[bool; 5]>(),
+            proptest::option::of(0..FORMS.len()),
+        ),
         proptest::collection::btree_set(0..files, 0..4),
         proptest::collection::btree_set(0..files, 0..2),
     )
@@ -347,10 +415,24 @@ fn distortions() -> impl Strategy<Value = Distortions> {
             left_out: lists.0,
             appears: lists.1,
             rewritten: lists.2,
+            stored: lists.3,
+            changed_form: lists.4,
             removed: removed.difference(&changed).copied().collect(),
             changed,
         })
 }
+
+/// The files that are stored in another form than they run in.
+const FORMS: [&str; 5] = [
+    "notes.txt",
+    "mark.txt",
+    "version.txt",
+    "words.txt",
+    "model.bin",
+];
+
+/// What the LFS pointer of `model.bin` stands for.
+const OBJECT: &[u8] = b"\0the object of a pointer\xff";
 
 /// The files of the generated service.
 const CODE: [&str; 16] = [
@@ -401,8 +483,10 @@ fn distort(scene: &Scene, distortions: &Distortions) -> BTreeSet<String> {
     write(&service.join(".gitignore"), "*.local\n");
     write(
         &service.join(".gitattributes"),
-        "notes.txt text eol=crlf\nmark.txt ident\n",
+        "notes.txt text eol=crlf\nmark.txt ident\nversion.txt export-subst\nprivate.py export-ignore\n\
+         words.txt text working-tree-encoding=UTF-16LE\nmodel.bin filter=lfs diff=lfs merge=lfs -text\n",
     );
+    write_forms(&service);
     write(&service.join("notes.txt"), content("notes"));
     write(
         &service.join("mark.txt"),
@@ -424,7 +508,10 @@ fn distort(scene: &Scene, distortions: &Distortions) -> BTreeSet<String> {
             content("lib/a.py"),
         );
     }
-    scene.commit("all");
+    scene.git(&["add", "--all"]);
+    let submodule = format!("160000,{},{prefix}parts", "5".repeat(40));
+    scene.git(&["update-index", "--add", "--cacheinfo", &submodule]);
+    scene.commit_index("all");
     copy(&service, &app);
     fs::remove_dir_all(app.join(".git")).ok();
     for (left_out, paths) in distortions.left_out.iter().zip(LEFT_OUT) {
@@ -453,7 +540,41 @@ fn distort(scene: &Scene, distortions: &Distortions) -> BTreeSet<String> {
         expected.insert(format!("A {prefix}{path}"));
     }
     build(&app, distortions);
+    if let Some(number) = distortions.changed_form {
+        let path = FORMS[number];
+        change_form(&app.join(path));
+        expected.insert(format!("M {prefix}{path}"));
+    }
     expected
+}
+
+/// Files whose stored form is not the one that runs.
+fn write_forms(service: &Path) {
+    write(
+        &service.join("version.txt"),
+        "made of $Format:%H$ at $Format:%ct$\nand nothing else\n",
+    );
+    write(&service.join("private.py"), content("private"));
+    write(&service.join("words.txt"), utf16(&content("words")));
+    let digest = Sha256::digest(OBJECT);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let size = OBJECT.len();
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n");
+    write(&service.join("model.bin"), pointer);
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// Changes a file in the form that it runs in.
+fn change_form(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    // A letter in the middle of a line, in one byte or in the first of two.
+    let at = bytes.iter().rposition(|byte| *byte == b'e').unwrap();
+    bytes[at] = b'X';
+    fs::write(path, bytes).unwrap();
 }
 
 /// What the build does: nothing of it is a difference.
@@ -487,6 +608,27 @@ fn build(app: &Path, distortions: &Distortions) {
     if mode {
         fs::set_permissions(app.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     }
+    let [subst, encoding, object, submodule, private] = distortions.stored;
+    if subst {
+        let text = format!(
+            "made of {} at 1700000000\nand nothing else\n",
+            "a".repeat(40)
+        );
+        write(&app.join("version.txt"), text);
+    }
+    if !encoding {
+        // As git stores it; the copy of the working tree is in the other one.
+        write(&app.join("words.txt"), content("words"));
+    }
+    if object {
+        write(&app.join("model.bin"), OBJECT);
+    }
+    if submodule {
+        write(&app.join("parts/part.py"), content("a part"));
+    }
+    if private {
+        fs::remove_file(app.join("private.py")).unwrap();
+    }
     if distortions.renamed {
         fs::rename(app.join("config.production.json"), app.join("config.json")).unwrap();
     }
@@ -511,6 +653,7 @@ fn whatever_a_build_does_the_real_differences_are_found_and_no_others() {
         let expected = distort(&scene, &distortions);
         let report = scene.report("main");
         prop_assert_eq!(real(&report), expected, "{:#}", report);
+        prop_assert_eq!(&report["findings"], &serde_json::json!([]), "{:#}", report);
         Ok(())
     });
     if let Err(error) = outcome {

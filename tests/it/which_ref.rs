@@ -298,7 +298,35 @@ fn only_the_refs_that_are_asked_for_are_searched() {
     assert_eq!(json["searched"]["refs"], 1);
     assert_eq!(json["answers"][0]["newest"]["id"], story.id(2));
     let output = story.ask(&running, &["--refs", "release-*"]);
+    assert_code(&output, 2);
     assert!(said(&output).contains("no ref of"), "{}", said(&output));
+}
+
+#[test]
+fn a_package_managers_copy_of_a_lock_file_is_no_file_that_differs() {
+    let mut story = Story::new(HashKind::Sha1);
+    let service = |page: &str, lock: &str| {
+        tree(&[
+            ("page.js", page),
+            ("util.js", "util\n"),
+            ("pnpm-lock.yaml", lock),
+        ])
+    };
+    story.commit("refs/heads/main", &[], &service("1\n", "lock 1\n"));
+    story.commit("refs/heads/main", &[1], &service("2\n", "lock 2\n"));
+    story.tell();
+    // The packages were installed in an earlier layer, from the older lock file.
+    let (running, _folder) = process(&tree(&[
+        ("page.js", "2\n"),
+        ("util.js", "util\n"),
+        ("node_modules/.pnpm/lock.yaml", "lock 1\n"),
+        ("node_modules/.modules.yaml", "layoutVersion: 5\n"),
+        ("vendor/composer/installed.json", "lock 1\n"),
+    ]));
+    let output = story.ask(&running, &[]);
+    assert_code(&output, 0);
+    let first = format!("runs {} (on main)", &story.id(2)[..7]);
+    assert_eq!(text(&output).lines().next().unwrap(), first);
 }
 
 #[test]

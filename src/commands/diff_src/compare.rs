@@ -17,7 +17,7 @@ use crate::{
     evidence::{
         classes::{self, Classes},
         comparison::{self, Comparison, ReferenceFile},
-        mapping::Mapping,
+        mapping::{self, Mapping},
     },
     object::HashKind,
     target::Target,
@@ -79,9 +79,18 @@ impl<'a> Run<'a> {
     ) -> Result<Compared, CommandError> {
         let mut mappings = pairing::pair_up(pins, &running, tree, self.reference)?;
         let found = self.reference.found(&running, progress).await;
-        if mappings.is_empty() {
+        let roots = running.root_paths();
+        let doubt = mapping::doubt(running.files(), tree, &roots, &mappings);
+        if mappings.is_empty() || doubt.is_some() {
             let folders = found.as_ref().map(Found::folders).unwrap_or_default();
             mappings = pairing::from_history(&folders, &running, tree);
+        }
+        if let Some(doubt) = doubt {
+            // What the names say, a commit of the history may prove.
+            mappings.retain(|mapping| doubt.is_settled_by(mapping));
+            if mappings.is_empty() {
+                return Err(pairing::in_doubt(&doubt, self.reference));
+            }
         }
         if mappings.is_empty() {
             return Err(pairing::nothing_in_common(tree, self.reference));

@@ -208,6 +208,7 @@ async fn look(
         unshown: Vec::new(),
         classes,
         revision: found.as_ref().and_then(Found::headline),
+        other_commit: found.as_ref().and_then(Found::other_commit),
     };
     report.print_head(printer);
     let reader = Reader {

@@ -156,6 +156,8 @@ pub(super) struct Report<'a> {
     pub(super) classes: Option<Classes>,
     /// Which commit runs, in one line; `None` when that is not known.
     pub(super) revision: Option<String>,
+    /// That commit, when it is another one than that of the reference.
+    pub(super) other_commit: Option<String>,
 }
 
 impl Report<'_> {
@@ -163,6 +165,12 @@ impl Report<'_> {
     pub(super) fn print_head(&self, printer: &Printer) {
         if let Some(revision) = &self.revision {
             printer.note(revision);
+        }
+        if let Some(commit) = &self.other_commit {
+            printer.note(&format!(
+                "with `--ref {commit}` kdbg compares with that commit instead of {}",
+                self.reference.name()
+            ));
         }
         for root in self.running.roots() {
             if let Some(path) = &root.path {
@@ -232,17 +240,16 @@ impl Report<'_> {
             let within = whole.map_or_else(String::new, |whole| format!(" in `{}`", safe(whole)));
             format!("{within}, {},", root.asked.why.because())
         });
-        let repository = if mapping.repository.is_empty() {
-            "the top".to_owned()
-        } else {
-            format!("`{}`", safe(&mapping.repository))
-        };
+        let repository = folder(&mapping.repository);
         let coverage = self.comparison.coverage.get(index).copied();
-        let how = match (mapping.how, coverage) {
-            (How::Voted { .. }, Some(coverage)) => format!(
-                " ({} of {} files are equal there)",
-                coverage.equal, coverage.of
-            ),
+        let how = match (&mapping.how, coverage) {
+            (How::Voted { as_well, .. }, Some(coverage)) => {
+                let other = as_well.as_ref().map_or_else(String::new, |other| {
+                    format!(", and as many in {}: pin it with `--map`", folder(other))
+                });
+                let (equal, of) = (coverage.equal, coverage.of);
+                format!(" ({equal} of {of} files are equal there{other})")
+            }
             (How::History, _) => {
                 " (no file is equal there; the commit that runs has them there)".to_owned()
             }
@@ -375,6 +382,15 @@ impl Report<'_> {
     pub(super) fn status(&self) -> ExitStatus {
         let differs = !self.judgement.real.is_empty() || !self.judgement.findings.is_empty();
         ExitStatus::of_comparison(differs, self.is_complete())
+    }
+}
+
+/// A folder of the repository, for people.
+fn folder(path: &BString) -> String {
+    if path.is_empty() {
+        "the top".to_owned()
+    } else {
+        format!("`{}`", safe(path))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     evidence::{
         comparison::ReferenceFile,
         fit::FolderPair,
-        mapping::{self, How, Mapping},
+        mapping::{self, Doubt, How, Mapping},
         noise::left_out::is_compiled,
         roots::{Root, Why},
     },
@@ -198,6 +198,31 @@ pub(super) fn from_history(
         }
     }
     found
+}
+
+/// One file has decided which folder is which, and the names of the others object.
+pub(super) fn in_doubt(doubt: &Doubt, reference: &Reference) -> CommandError {
+    let folder = |path: &BString| match path.as_slice() {
+        b"" => "the top".to_owned(),
+        path => format!("`{}`", safe(path)),
+    };
+    let (voted, file) = (&doubt.voted, safe(&doubt.file));
+    let message = format!(
+        "it is not certain which folder is which: the only file that is the same at {} is `{file}`, in {}, but {} files of `{}` have the names of those in {}",
+        reference.name(),
+        folder(&voted.repository),
+        doubt.files,
+        safe(&doubt.running),
+        folder(&doubt.repository),
+    );
+    let map = |running: &BString, repository: &BString| {
+        format!("`--map {}={}`", safe(running), safe(repository))
+    };
+    CommandError::new(ErrorKind::Incomplete, message).hint(format!(
+        "pin it with {} or {}",
+        map(&doubt.running, &doubt.repository),
+        map(&voted.running, &voted.repository)
+    ))
 }
 
 /// No running file is known to the reference.

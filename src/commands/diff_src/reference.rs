@@ -216,6 +216,7 @@ impl From<GitError> for CommandError {
             | GitError::NotInRepository { .. }
             | GitError::EmptyRepository { .. }
             | GitError::UnknownRef { .. }
+            | GitError::NoSuchRefs { .. }
             | GitError::AmbiguousRemote { .. }
             | GitError::AmbiguousId { .. }
             | GitError::Unresolvable { .. }

@@ -183,7 +183,24 @@ impl<'a> Report<'a> {
         printer
             .data()
             .write_all(text.as_bytes())
-            .map_err(CommandError::output)
+            .map_err(CommandError::output)?;
+        if self.found.verdict() == Verdict::Nothing && !self.is_compiled() {
+            self.say_what_to_try(printer);
+        }
+        Ok(())
+    }
+
+    /// What may be wrong with the question when nothing fits.
+    fn say_what_to_try(&self, printer: &Printer) {
+        const SHOWN: usize = 5;
+        let folders = self.walked.roots.iter().take(SHOWN);
+        let folders: Vec<String> = folders
+            .map(|(_, path)| format!("`{}`", safe(path)))
+            .collect();
+        printer.note(&format!(
+            "kdbg has looked in {}; `--root DIR` names another folder, `--repo` another repository, and pull requests are searched once they are fetched",
+            folders.join(", ")
+        ));
     }
 
     fn nothing(&self, text: &mut String) {

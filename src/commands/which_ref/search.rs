@@ -59,6 +59,8 @@ pub(super) struct Described {
     pub(super) range: Range,
     pub(super) oldest: Commit,
     pub(super) newest: Commit,
+    /// Whether the ref that should be running is one of its commits.
+    pub(super) holds_reference: bool,
     pub(super) names: RefNames,
     /// The commits of the refs that are one of them.
     pub(super) tree: TreeFit,
@@ -256,6 +258,9 @@ impl Describing<'_> {
             .collect();
         Ok(Some(Described {
             oldest: commit(range.oldest)?,
+            holds_reference: self
+                .reference
+                .is_some_and(|number| answer.commits.contains(&number)),
             names: names_of(self.history, &answer.commits, self.tips),
             tree: self.fit.tree(self.running, &entries),
             missing: self.fit.missing(&entries),
@@ -275,7 +280,7 @@ impl Found {
     pub(in crate::commands) fn folders(&self) -> Vec<FolderPair> {
         let fits = self.answers.first().is_some_and(|best| best.is_evidence);
         if fits {
-            self.fit.mappings().to_vec()
+            self.fit.proven().cloned().collect()
         } else {
             Vec::new()
         }

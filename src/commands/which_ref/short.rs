@@ -70,6 +70,14 @@ pub(in crate::commands) async fn fit(
 }
 
 impl Found {
+    /// A name by which git finds the best commit, when that is not the one that should be running and no other is as
+    /// good.
+    pub(in crate::commands) fn other_commit(&self) -> Option<String> {
+        let best = self.answers.first().filter(|best| !best.holds_reference)?;
+        matches!(self.verdict(), Verdict::Fits | Verdict::Differs)
+            .then(|| best.newest.short_id.clone())
+    }
+
     /// The commits that fit, best first, and the best one of the reference; `None` when nothing fits.
     pub(in crate::commands) fn origin(&self) -> Option<CodeOrigin> {
         if self.verdict() == Verdict::Nothing {

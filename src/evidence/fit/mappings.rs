@@ -12,6 +12,8 @@ use crate::evidence::mapping::{join, strip};
 
 /// As many pairs of folders are kept.
 const LIMIT: usize = 12;
+/// A name in more places than this says nothing.
+const NAMES: usize = 50;
 /// A pair whose files another pair explains as well is kept when it has this share of the votes of the best.
 const RIVAL: f64 = 0.1;
 
@@ -117,6 +119,56 @@ pub(super) fn choose<'a>(sightings: impl Iterator<Item = Sighting<'a>>) -> Vec<F
         });
     }
     chosen
+}
+
+/// The pair of folders under which most files have their names on both sides: what one equal file may belie. None when
+/// there are two such, or when it has not at least two files more than the pairs that were chosen.
+pub(super) fn by_name<'a>(
+    running: &[&'a BStr],
+    paths: impl Iterator<Item = &'a BStr>,
+    chosen: &[FolderPair],
+) -> Option<FolderPair> {
+    let wanted: HashSet<&BStr> = running.iter().map(|path| parent(path).1).collect();
+    let mut places: HashMap<&BStr, Vec<&BStr>> = HashMap::new();
+    for path in paths {
+        let name = parent(path).1;
+        if wanted.contains(name) {
+            places.entry(name).or_default().push(path);
+        }
+    }
+    let all: HashSet<&BStr> = places.values().flatten().copied().collect();
+    let known = |pair: &FolderPair| {
+        let has = |path: &&&BStr| {
+            let place = pair.repository_path(path);
+            place.is_some_and(|place| all.contains(place.as_bstr()))
+        };
+        running.iter().filter(has).count()
+    };
+    let mut pairs: HashSet<FolderPair> = HashSet::new();
+    for path in running {
+        let places = places
+            .get(parent(path).1)
+            .filter(|places| places.len() <= NAMES);
+        for place in places.into_iter().flatten() {
+            let (running, repository) = fork(path, place);
+            // Files that were moved within a folder that is known contradict nothing.
+            let is_known =
+                |pair: &FolderPair| strip(repository, pair.repository.as_ref()).is_some();
+            if !chosen.iter().any(is_known) {
+                pairs.insert(FolderPair {
+                    running: running.to_owned(),
+                    repository: repository.to_owned(),
+                });
+            }
+        }
+    }
+    let mut counted: Vec<(usize, FolderPair)> =
+        pairs.into_iter().map(|pair| (known(&pair), pair)).collect();
+    counted.sort_by(|left, right| right.0.cmp(&left.0));
+    let next = counted.get(1).map_or(0, |(count, _)| *count);
+    let before = chosen.iter().map(known).max().unwrap_or(0);
+    let (count, best) = counted.into_iter().next()?;
+    (count > next && count >= before + 2).then_some(best)
 }
 
 /// Cuts the common end, in whole parts, off two paths: `a/src/x.py` and `svc/src/x.py` fork at `a` and `svc`.

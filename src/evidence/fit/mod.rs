@@ -128,6 +128,13 @@ impl Fit {
         &self.plan.mappings
     }
 
+    /// Those of the mappings that equal files speak for, and not names alone.
+    pub fn proven(&self) -> impl Iterator<Item = &FolderPair> {
+        let guess = self.plan.guess.as_ref();
+        let mappings = self.plan.mappings.iter();
+        mappings.filter(move |mapping| guess != Some(*mapping))
+    }
+
     /// How many running files the history has or had a path for: only those can be equal.
     pub fn comparable(&self) -> usize {
         self.plan.comparable()

@@ -42,6 +42,8 @@ const LEFT_OUT: [&str; 12] = [
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) mappings: Vec<FolderPair>,
+    /// One of them that only names speak for.
+    pub(super) guess: Option<FolderPair>,
     /// For each running file, the paths at which the repository may have it, in order of preference.
     pub(super) paths: Vec<Vec<BString>>,
     /// By path number: what it adds to which sum.
@@ -86,7 +88,7 @@ pub(super) enum Blobs {
 impl Plan {
     pub(super) fn new(search: &Search<'_>, reachable: &[bool]) -> Self {
         let sightings = Sightings::new(search, reachable);
-        let mappings = if search.pinned.is_empty() {
+        let mut mappings = if search.pinned.is_empty() {
             let chosen = mappings::choose(sightings.votes(search, Voters::Code));
             if chosen.is_empty() {
                 mappings::choose(sightings.votes(search, Voters::All))
@@ -96,8 +98,20 @@ impl Plan {
         } else {
             search.pinned.to_vec()
         };
+        let mut guess = None;
+        if search.pinned.is_empty() && sightings.rests_on_one_file(search) {
+            let code = search.running.iter();
+            let code: Vec<&BStr> = code
+                .filter(|file| file.installed_in.is_none())
+                .map(|file| file.path.as_ref())
+                .collect();
+            let paths = search.history.paths().map(|(_, path)| path);
+            guess = mappings::by_name(&code, paths, &mappings);
+            mappings.extend(guess.clone());
+        }
         let mut plan = Self {
             mappings,
+            guess,
             paths: Vec::with_capacity(search.running.len()),
             expected: HashMap::new(),
             regions: Vec::new(),
@@ -405,6 +419,14 @@ impl Sightings {
             .flatten()
             .filter(|blob| !self.common.contains(blob))
             .copied()
+    }
+
+    /// Whether only one file of the code was ever in the history.
+    fn rests_on_one_file(&self, search: &Search<'_>) -> bool {
+        let telling = (0..).zip(search.running).filter(|(number, file)| {
+            file.installed_in.is_none() && self.telling(*number).next().is_some()
+        });
+        telling.take(2).count() == 1
     }
 
     fn weight(&self, file: usize) -> u32 {

@@ -191,6 +191,40 @@ fn a_package_that_is_all_that_runs_of_the_repository_is_found_where_it_is_instal
 }
 
 #[test]
+fn one_equal_file_that_was_moved_is_not_all_that_a_commit_is_expected_to_have() {
+    let mut repository = Repository::default();
+    let shop = [
+        ("services/shop/main.py", 1),
+        ("services/shop/util/helpers.py", 2),
+        ("services/shop/util/text.py", 3),
+        ("services/cart/main.py", 4),
+        ("shared/helpers.py", 5),
+    ];
+    let first = repository.commit(&[], &shop);
+    let running = running(&[
+        ("app/main.py", 91),
+        ("app/util/helpers.py", 5),
+        ("app/util/text.py", 93),
+    ]);
+    let fit = fit(&repository, &running, &[first], first);
+    let tree = fit.tree(&running, &repository.tree(first));
+    assert_eq!((tree.equal(), tree.distance(), tree.unknown()), (1, 2, 0));
+}
+
+#[test]
+fn a_file_of_the_image_beside_the_only_one_of_a_service_is_none_of_another_service() {
+    let mut repository = Repository::default();
+    let first = repository.commit(
+        &[],
+        &[("a/main.py", 1), ("b/main.py", 2), ("b/settings.py", 3)],
+    );
+    let running = running(&[("app/main.py", 1), ("app/settings.py", 9)]);
+    let fit = fit(&repository, &running, &[first], first);
+    let tree = fit.tree(&running, &repository.tree(first));
+    assert_eq!((tree.equal(), tree.distance(), tree.unknown()), (1, 0, 1));
+}
+
+#[test]
 fn a_side_branch_does_not_get_the_state_of_what_stands_beside_it() {
     let mut repository = Repository::default();
     let base = repository.commit(&[], &[("a", 1), ("b", 2)]);

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bstr::{BStr, BString, ByteSlice as _};
 
-use crate::evidence::mapping::{join, parent};
+use crate::evidence::mapping::{join, parent, strip};
 
 /// Folders that programs and tools fill, wherever they lie.
 const CACHES: [&str; 16] = [
@@ -173,6 +173,19 @@ pub fn installed_below(path: &BStr) -> Option<BString> {
     library(path, &|_| false)
 }
 
+/// The folder of installed packages that a file lies in. What lies in a package that is itself a root is no
+/// installed package: it is the code that the process was started with.
+pub fn installed_in(path: &BStr, roots: &[BString]) -> Option<BString> {
+    let holds = |root: &&BString| strip(path, root.as_bstr()).is_some();
+    let root = roots.iter().filter(holds).max_by_key(|root| root.len())?;
+    let rest = strip(path, root.as_ref())?;
+    // A root may be such a folder by its own name.
+    let (above, name) = parent(root.as_ref());
+    let inner = join(name, rest);
+    let folder = installed_below(inner.as_ref())?;
+    Some(join(above, folder.as_ref()))
+}
+
 /// The outermost folder above a path that holds installed packages and of which the reference has nothing.
 fn library(path: &BStr, tracked: &dyn Fn(&BStr) -> bool) -> Option<BString> {
     let is_library = |(above, part): &(BString, &[u8])| {
@@ -273,5 +286,30 @@ mod tests {
         assert!(dependency("vendor/other/x.go", &["vendor/acme/x.go"]));
         assert!(!dependency("vendor/acme/new.go", &["vendor/acme/x.go"]));
         assert!(!dependency("lib/new.py", &[]));
+    }
+
+    #[test]
+    fn what_lies_among_installed_packages_is_told_by_the_innermost_root() {
+        let of = |path: &str, roots: &[&str]| {
+            let roots: Vec<BString> = roots.iter().map(|root| BString::from(*root)).collect();
+            installed_in(path.into(), &roots).map(|folder| folder.to_string())
+        };
+        let found = |folder: &str| Some(folder.to_owned());
+        assert_eq!(
+            of("/app/node_modules/.pnpm/lock.yaml", &["/app"]),
+            found("/app/node_modules")
+        );
+        assert_eq!(of("/app/lib/x.js", &["/app"]), None);
+        assert_eq!(
+            of(
+                "/srv/node_modules/.package-lock.json",
+                &["/srv/node_modules"]
+            ),
+            found("/srv/node_modules")
+        );
+        assert_eq!(of("/node_modules/x.js", &["/"]), found("/node_modules"));
+        let package = "/usr/lib/python3/site-packages/shop";
+        assert_eq!(of(&format!("{package}/app.py"), &["/app", package]), None);
+        assert_eq!(of("/elsewhere/x", &["/app"]), None);
     }
 }

@@ -112,12 +112,21 @@ impl Cluster {
         &self.kubeconfig
     }
 
+    /// Returns what runs a program on the node of an own cluster: itself and its first arguments.
+    pub(crate) fn on_node(&self) -> Result<(PathBuf, Vec<String>), Failure> {
+        let name = self.own_name()?;
+        let words = ["--name", name, "exec"].map(str::to_owned);
+        Ok((script_path("cluster"), words.to_vec()))
+    }
+
+    fn own_name(&self) -> Result<&str, Failure> {
+        let name = self.name.as_deref();
+        name.ok_or_else(|| Failure::new("this cluster is not one of scripts/cluster"))
+    }
+
     /// Runs `scripts/cluster --name NAME ARGUMENTS` and returns what it printed.
     pub(crate) fn control(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let name = self
-            .name
-            .as_deref()
-            .ok_or_else(|| Failure::new("this cluster is not one of scripts/cluster"))?;
+        let name = self.own_name()?;
         script("cluster", &[&["--name", name], arguments].concat())
     }
 
@@ -150,12 +159,14 @@ fn script(name: &str, arguments: &[&str]) -> Result<String, Failure> {
 }
 
 fn script_output(name: &str, arguments: &[&str]) -> Result<Output, Failure> {
-    Command::new(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("scripts")
-            .join(name),
-    )
-    .args(arguments)
-    .output()
-    .map_err(Failure::of("run the script"))
+    Command::new(script_path(name))
+        .args(arguments)
+        .output()
+        .map_err(Failure::of("run the script"))
+}
+
+fn script_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scripts")
+        .join(name)
 }

@@ -108,6 +108,17 @@ impl Test {
         self.command_of(Path::new(env!("CARGO_BIN_EXE_kdbg")), arguments)
     }
 
+    /// Returns kdbg, ready to be started in the network of the node of an own cluster, with a cache that goes with the test.
+    pub(crate) fn kdbg_on_node(&self, arguments: &[&str]) -> Result<Command, Failure> {
+        let (script, words) = self.cluster.on_node()?;
+        // The script has its own things in the cache of the user.
+        let cache = format!("XDG_CACHE_HOME={}/cache", self.folder.path().display());
+        let kdbg = ["env", &cache, env!("CARGO_BIN_EXE_kdbg")];
+        let words = words.iter().map(String::as_str).chain(kdbg);
+        let words: Vec<&str> = words.chain(arguments.iter().copied()).collect();
+        Ok(self.command_of(&script, &words))
+    }
+
     /// Returns another program in the place of kdbg.
     pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);

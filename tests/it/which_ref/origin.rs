@@ -347,3 +347,64 @@ fn the_dependency_list_in_a_rust_binary_names_its_version() {
     );
     assert_eq!(claim["check"]["verdict"], "fits");
 }
+
+#[test]
+fn what_composer_npm_pip_maven_and_a_manifest_say_is_checked_each_against_the_files() {
+    let mut story = super::pull_request();
+    story.point("refs/tags/v2", 4);
+    story.tell();
+    let (right, wrong) = (story.id(4), story.id(1));
+    let installed = |commit: &str| {
+        format!(
+            "<?php return array(\n    'root' => array(\n        'name' => 'a/shop',\n        'reference' => '{commit}',\n    ),\n    'versions' => array(),\n);\n"
+        )
+    };
+    let manifest = |commit: &str| {
+        format!("Manifest-Version: 1.0\r\nImplementation-SCM-Revision: {commit}\r\n")
+    };
+    let package =
+        |commit: &str| format!(r#"{{"name": "shop", "version": "2.0.0", "gitHead": "{commit}"}}"#);
+    let direct = |commit: &str| {
+        format!(
+            r#"{{"url": "https://git.example/shop", "vcs_info": {{"vcs": "git", "commit_id": "{commit}"}}}}"#
+        )
+    };
+    let properties = |version: &str| format!("groupId=a\nartifactId=shop\nversion={version}\n");
+    let report = |commit: &str, version: &str| {
+        let (running, _folder) = process(&tree(&[
+            ("page.py", "page 2\n"),
+            ("util.py", "util\n"),
+            ("requirements.txt", "lock 2\n"),
+            ("vendor/composer/installed.php", &installed(commit)),
+            ("META-INF/MANIFEST.MF", &manifest(commit)),
+            ("META-INF/maven/a/shop/pom.properties", &properties(version)),
+            ("package.json", &package(commit)),
+            ("lib/shop-2.dist-info/direct_url.json", &direct(commit)),
+        ]));
+        story.json(&running, &[])
+    };
+    let json = report(&right, "2");
+    let kinds = [
+        "composer",
+        "manifest",
+        "maven-properties",
+        "package-json",
+        "python-direct-url",
+    ];
+    for kind in kinds {
+        let claims = evidence(&json, kind);
+        assert_eq!(claims.len(), 1, "{kind}: {json:#}");
+        assert_eq!(claims[0]["check"]["verdict"], "fits", "{kind}: {json:#}");
+    }
+    // What they say is not believed.
+    let json = report(&wrong, "2");
+    for kind in kinds.iter().filter(|kind| **kind != "maven-properties") {
+        let claims = evidence(&json, kind);
+        assert_eq!(
+            claims[0]["check"]["verdict"], "contradicts",
+            "{kind}: {json:#}"
+        );
+    }
+    // The search itself goes by the files.
+    assert_eq!(json["answers"][0]["newest"]["id"], right, "{json:#}");
+}
