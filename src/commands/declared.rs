@@ -61,8 +61,10 @@ impl Declared {
             Place::Machine(_) => None,
             Place::Pod(place) => Some(place.described()),
         };
-        let (declared, beside) =
-            tokio::join!(Self::of_cluster(described.as_ref(), ask), Beside::read(target));
+        let (declared, beside) = tokio::join!(
+            Self::of_cluster(described.as_ref(), ask),
+            Beside::read(target)
+        );
         Ok(declared?.with(beside))
     }
 

@@ -53,9 +53,12 @@ pub(super) async fn run(
         let target = super::open(args, printer).await?;
         return look(target, printer).await;
     }
-    let gathered = gather(args, printer, |_| (), async |target, (), printer| {
-        look(target, printer).await
-    })
+    let gathered = gather(
+        args,
+        printer,
+        |_| (),
+        async |target, (), printer| look(target, printer).await,
+    )
     .await?;
     match format {
         OutputFormat::Text => text(&gathered.groups, printer)?,

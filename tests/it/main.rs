@@ -11,6 +11,7 @@ mod agent_program;
 mod attach;
 mod containers;
 mod diagnose;
+mod diagnose_built;
 mod diff_oracle;
 mod diff_pod;
 mod diff_src;

@@ -85,7 +85,11 @@ impl Texts {
         let mut alike = Vec::new();
         for mut file in self.files {
             let lines = differing.and_then(|differing| differing.get(&file.path));
-            let target = if lines.is_some() { &mut files } else { &mut alike };
+            let target = if lines.is_some() {
+                &mut files
+            } else {
+                &mut alike
+            };
             file.changed_lines = match lines {
                 Some((_, lines)) => Some(lines.clone()),
                 // A file that is the reference's has no line of its own.
@@ -232,9 +236,7 @@ fn of_names(mut file: CodeFile, names: &[BString], built: &Built) -> CodeFile {
 
 /// Whether a file is a test, which no program has in it.
 fn is_test(path: &[u8]) -> bool {
-    path.ends_with(b"_test.go")
-        || path.contains_str("/testdata/")
-        || path.contains_str("src/test/")
+    path.ends_with(b"_test.go") || path.contains_str("/testdata/") || path.contains_str("src/test/")
 }
 
 fn note(count: usize, why: &str, unchecked: &mut Vec<Unchecked>) {

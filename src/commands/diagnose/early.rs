@@ -7,15 +7,8 @@ use tokio::task::JoinHandle;
 use crate::{
     cli::error::CommandError,
     commands::declared::{Ask, Declared},
-    evidence::{
-        findings::Replica,
-        peers::Directory,
-        provenance::Lookup,
-    },
-    target::pod::{
-        Described, directory,
-        replicas::replicas,
-    },
+    evidence::{findings::Replica, peers::Directory, provenance::Lookup},
+    target::pod::{Described, directory, replicas::replicas},
 };
 
 /// Answers that are older are asked for again: an image may have been pulled meanwhile.

@@ -65,7 +65,9 @@ pub(super) async fn look(
         env::read(&target.session, target.process()),
         Beside::read(target),
         early.declared.get(),
-        Box::pin(Surveyed::read(target, reference, &limit, wants_raw, progress)),
+        Box::pin(Surveyed::read(
+            target, reference, &limit, wants_raw, progress
+        )),
         limit.within(early.replicas.get()),
         connections,
         limit.within(files_held(target, named, STALLED_AFTER)),

@@ -20,10 +20,7 @@ use crate::{
 };
 
 /// Files of the target's name look-up.
-const NAMES: [(&str, &str); 2] = [
-    ("resolv.conf", "/etc/resolv.conf"),
-    ("hosts", "/etc/hosts"),
-];
+const NAMES: [(&str, &str); 2] = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")];
 /// None of them is read beyond, in bytes.
 const LIMIT: usize = 64 * 1024;
 /// Shorter secrets stand in any text by chance.

@@ -128,7 +128,10 @@ impl Reference {
 
     /// All files of the commit.
     pub(super) async fn tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {
-        self.files.get_or_try_init(|| self.read_tree()).await.cloned()
+        self.files
+            .get_or_try_init(|| self.read_tree())
+            .await
+            .cloned()
     }
 
     async fn read_tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {

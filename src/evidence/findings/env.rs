@@ -160,7 +160,11 @@ impl<'a> Link<'a> {
                 Source::Spec,
             ));
         }
-        known.extend(built.into_iter().flat_map(|built| built_facts(built, facts, name)));
+        known.extend(
+            built
+                .into_iter()
+                .flat_map(|built| built_facts(built, facts, name)),
+        );
         for place in places.iter().take(MOST_PLACES) {
             known.extend(place.facts());
         }

@@ -1,7 +1,8 @@
 //! All findings in order, with what was ruled out and what was not checked.
 
 use super::{
-    Confidence, Facts, Finding, Id, ProgramHint, Severity, access, env, files, image, network, source, symptom,
+    Confidence, Facts, Finding, Id, ProgramHint, Severity, access, env, files, image, network,
+    source, symptom,
 };
 use crate::evidence::{provenance::Lookup, reads::Gap};
 

@@ -66,14 +66,23 @@ mod tests {
         let jar = archive(&[
             ("META-INF/x.txt", b"getenv REVIEWS_PORT"),
             ("a/Other.class", b"\xca\xfe\xba\xbe\x01\0\x0cREVIEWS_PORT"),
-            ("a/Page.class", b"\xca\xfe\xba\xbe\x01\0\x06getenv\x01\0\x0cREVIEWS_PORT"),
-            ("a/Page2.class", b"\xca\xfe\xba\xbe\x01\0\x06getenv\x01\0\x0cREVIEWS_PORT"),
+            (
+                "a/Page.class",
+                b"\xca\xfe\xba\xbe\x01\0\x06getenv\x01\0\x0cREVIEWS_PORT",
+            ),
+            (
+                "a/Page2.class",
+                b"\xca\xfe\xba\xbe\x01\0\x06getenv\x01\0\x0cREVIEWS_PORT",
+            ),
         ]);
         assert!(is_one(&jar));
         let names: [&[u8]; 2] = [b"REVIEWS_PORT", b"DETAILS_PORT"];
         let found = hints(&jar, &names);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].0.as_slice(), found[0].1.name.as_slice()), (&b"a/Page.class"[..], names[0]));
+        assert_eq!(
+            (found[0].0.as_slice(), found[0].1.name.as_slice()),
+            (&b"a/Page.class"[..], names[0])
+        );
         assert!(hints(b"PK\x03\x04 broken", &names).is_empty());
     }
 }

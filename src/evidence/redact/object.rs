@@ -22,7 +22,10 @@ impl Redactor {
             Value::Object(fields) => {
                 fields.remove("managedFields");
                 fields.remove("kubectl.kubernetes.io/last-applied-configuration");
-                let name = fields.get("name").and_then(Value::as_str).map(str::to_owned);
+                let name = fields
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
                 for (key, value) in fields.iter_mut() {
                     let name = match (&name, key.as_str()) {
                         (Some(name), "value") => name.as_str(),
@@ -30,7 +33,8 @@ impl Redactor {
                     };
                     match value {
                         Value::String(text) => {
-                            let shown = self.variable(name.as_bytes(), text.as_bytes(), Source::Unknown);
+                            let shown =
+                                self.variable(name.as_bytes(), text.as_bytes(), Source::Unknown);
                             *text = String::from_utf8_lossy(&shown.bytes()).into_owned();
                         }
                         value => self.object(value),

@@ -314,6 +314,7 @@ impl PodFound {
         let (name, reused) = match inject::look(&self.pod, &wanted) {
             Entry::Present(name) => (name, true),
             Entry::Absent(name) => {
+                tracing::debug!(container = name, "adding the agent's container");
                 self.pod = inject::add(&self.cluster, &self.pod, &wanted, &name).await?;
                 (name, false)
             }
@@ -328,6 +329,7 @@ impl PodFound {
             options.limit,
         )
         .await?;
+        tracing::debug!("the agent answers");
         let witness = Witness::new(&self.cluster, &self.pod, &self.found, &name);
         session.when_lost(witness.testify());
         let place = self.place(rung, image, name, reused);
