@@ -27,6 +27,8 @@ pub mod git;
 #[cfg(feature = "client")]
 pub mod history;
 #[cfg(feature = "client")]
+pub mod keep;
+#[cfg(feature = "client")]
 pub mod registry;
 #[cfg(feature = "client")]
 pub mod render;

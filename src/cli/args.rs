@@ -98,6 +98,9 @@ pub struct AgentArgs {
     /// Give the agent all rights on the node, where admission lets it
     #[arg(long)]
     pub privileged: bool,
+    /// Start a session of its own, also when `kdbg keep` holds one ready
+    #[arg(long, env = "KDBG_NO_KEEP", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_keep: bool,
 }
 
 impl TargetArgs {
@@ -140,6 +143,7 @@ impl TargetArgs {
             idle: self.agent.idle,
             limit: self.agent.timeout,
             privileged: self.agent.privileged,
+            keep: !self.agent.no_keep,
         }
     }
 }

@@ -6,8 +6,8 @@ use super::args::Global;
 use crate::commands::{
     attach::AttachArgs, cat::CatArgs, cleanup::CleanupArgs, completions::CompletionsArgs,
     curl::CurlArgs, diagnose::DiagnoseArgs, diff_pod::DiffPodArgs, diff_src::DiffSrcArgs,
-    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, ls::LsArgs, man::ManArgs,
-    net::NetArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
+    dig::DigArgs, doctor::DoctorArgs, env::EnvArgs, files::FilesArgs, keep::KeepArgs, ls::LsArgs,
+    man::ManArgs, net::NetArgs, ps::PsArgs, pull::PullArgs, snapshot::SnapshotArgs, tcp::TcpArgs,
     watch::WatchArgs, which_ref::WhichRefArgs,
 };
 
@@ -69,6 +69,8 @@ pub enum Command {
     Watch(WatchArgs),
     /// Find out what a command on a target would meet, without changing anything: permissions, policy, node
     Doctor(DoctorArgs),
+    /// Hold a session to a pod ready, so that the commands on it start at once
+    Keep(KeepArgs),
     /// End the agents that rest in pods
     Cleanup(CleanupArgs),
     /// Print what a shell needs to complete kdbg's command lines

@@ -78,6 +78,7 @@ async fn run(command: Command, printer: &mut Printer) -> Result<ExitStatus, Comm
         Command::Snapshot(args) => commands::snapshot::run(args, printer).await,
         Command::DiffSrc(args) => commands::diff_src::run(args, printer).await,
         Command::Doctor(args) => commands::doctor::run(args, printer).await,
+        Command::Keep(args) => commands::keep::run(args, printer).await,
         Command::Cleanup(args) => commands::cleanup::run(args, printer).await,
         Command::DiffPod(args) => commands::diff_pod::run(args, printer).await,
         Command::WhichRef(args) => commands::which_ref::run(args, printer).await,

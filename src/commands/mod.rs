@@ -29,6 +29,7 @@ mod fan_out;
 mod fetch;
 pub mod files;
 mod from;
+pub mod keep;
 pub mod ls;
 pub mod man;
 pub mod net;

@@ -51,6 +51,8 @@ struct AgentRow<'a> {
     version: String,
     /// Whether it was there before this command.
     reused: bool,
+    /// Whether `kdbg keep` had the session ready.
+    kept: bool,
     rung: char,
     rights: String,
     /// What else would have let it see more, and why it has not got it.
@@ -82,6 +84,7 @@ impl<'a> PodRow<'a> {
                 image: &place.agent_image,
                 version: Hello::ours().name(),
                 reused: place.reused,
+                kept: place.kept,
                 rung: place.rung.letter(),
                 rights: place.rung.to_string(),
                 refused: place

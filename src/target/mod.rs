@@ -106,12 +106,7 @@ impl Candidate {
             Self::Pod(pod) => {
                 // The way there is long, and its future large.
                 let opened = Box::pin(pod.open(&wanted.pod, wanted.process)).await?;
-                Ok(Target {
-                    session: opened.session,
-                    processes: opened.processes,
-                    choice: opened.choice,
-                    place: Place::Pod(Box::new(opened.place)),
-                })
+                Ok(opened.into())
             }
         }
     }
@@ -151,6 +146,17 @@ async fn open_local(wanted: &Wanted) -> Result<Target, TargetError> {
     })
 }
 
+impl From<pod::Opened> for Target {
+    fn from(opened: pod::Opened) -> Self {
+        Self {
+            session: opened.session,
+            processes: opened.processes,
+            choice: opened.choice,
+            place: Place::Pod(Box::new(opened.place)),
+        }
+    }
+}
+
 /// A pod by its name, a process of this machine by its number.
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,6 +170,16 @@ impl fmt::Display for Target {
 impl Target {
     /// Finds the target, the best one where a name means several, and opens it.
     pub async fn open(wanted: &Wanted) -> Result<Self, TargetError> {
+        // Boxed, as the other ways are.
+        let kept = Box::pin(pod::keep::take(
+            &wanted.pod,
+            &wanted.selector,
+            wanted.process,
+        ))
+        .await;
+        if let Some(opened) = kept {
+            return Ok(opened.into());
+        }
         Self::find(wanted).await?.open(wanted).await
     }
 

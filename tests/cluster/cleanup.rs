@@ -1,7 +1,5 @@
 //! Ending the agents that rest in pods.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -19,32 +17,60 @@ async fn start(test: &Test) -> Result<(), Failure> {
         test.start(pod).await?;
         test.kdbg(&["env", name]).await?.ended_with(0)?;
     }
-    // what has just been used is in use until its session has ended, and the status follows
-    wait_until(
-        &test.cluster,
-        "both agents rest",
-        Duration::from_secs(30),
-        async || {
-            let states = states(test, &["--dry-run"]).await?;
-            Ok(if states == ["running", "running"] {
-                Ok(())
-            } else {
-                Err(format!("{states:?}"))
-            })
-        },
-    )
+    for name in ["one", "two"] {
+        // the status follows the container
+        test.wait_for_pod(name, "has an agent that runs", |pod| {
+            let statuses = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.ephemeral_container_statuses.as_deref());
+            let states = statuses
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|status| status.state.as_ref());
+            states.into_iter().any(|state| state.running.is_some())
+        })
+        .await?;
+        // what has just been used is in use until its session has ended
+        let rests = |processes: &str| !processes.contains("kdbg-agent serve");
+        wait_for_processes(test, name, "no session", rests).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the processes of a pod's agent are as wanted.
+async fn wait_for_processes(
+    test: &Test,
+    pod: &str,
+    what: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    let agent = agent_of(test, pod).await?;
+    let what = format!("the agent of {pod} has {what}");
+    wait_until(&test.cluster, &what, async || {
+        let list = ["/bin/busybox", "ps", "-o", "args"];
+        let outcome = test.exec(pod, &agent, &list).await?;
+        let is_so = outcome.failure.is_none() && wanted(&outcome.stdout);
+        Ok(if is_so {
+            Ok(())
+        } else {
+            Err(format!("{outcome:?}"))
+        })
+    })
     .await
 }
 
-/// Runs cleanup on both pods and returns what it says of each agent.
-async fn states(test: &Test, more: &[&str]) -> Result<Vec<String>, Failure> {
-    let report = cleanup(test, more).await?.1;
-    Ok(report["agents"]
-        .as_array()
+/// The name of the container of a pod's agent.
+async fn agent_of(test: &Test, pod: &str) -> Result<String, Failure> {
+    let report = cleanup(test, &["--dry-run"]).await?.1;
+    let agents = report["agents"].as_array();
+    agents
         .into_iter()
         .flatten()
-        .map(|agent| agent["state"].as_str().unwrap_or_default().to_owned())
-        .collect())
+        .find(|agent| agent["pod"] == pod)
+        .and_then(|agent| agent["container"].as_str())
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new(format!("no agent in {pod}: {report}")))
 }
 
 async fn cleanup(test: &Test, more: &[&str]) -> Result<(Option<i32>, Value), Failure> {
@@ -94,13 +120,18 @@ async fn agents_end_and_the_next_command_starts_another() {
 async fn agent_in_use_is_left_alone_unless_forced() {
     run("in-use", Level::Restricted, async |test| {
         start(test).await?;
-        let agent = cleanup(test, &["--dry-run"]).await?.1["agents"][0]["container"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        let using = test.exec("one", &agent, &["/bin/busybox", "sleep", "25"]);
+        let agent = agent_of(test, "one").await?;
+        let using = async {
+            let _ = test
+                .exec("one", &agent, &["/bin/busybox", "sleep", "600"])
+                .await;
+            std::future::pending().await
+        };
         let cleaning = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            wait_for_processes(test, "one", "a user", |processes| {
+                processes.contains("sleep")
+            })
+            .await?;
             let (code, report) = cleanup(test, &[]).await?;
             check(
                 code == Some(3)
@@ -114,8 +145,10 @@ async fn agent_in_use_is_left_alone_unless_forced() {
                 || format!("{code:?}: {report:#}"),
             )
         };
-        let (_, cleaned) = tokio::join!(using, cleaning);
-        cleaned
+        tokio::select! {
+            cleaned = cleaning => cleaned,
+            never = using => never,
+        }
     })
     .await;
 }

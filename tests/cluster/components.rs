@@ -53,21 +53,17 @@ async fn kill_each(cluster: &Cluster) -> Result<(), Failure> {
         cluster.control(&["kill", component])?;
 
         let start = Instant::now();
-        let waited: Result<(), Failure> = wait_until(
-            cluster,
-            "a pod that never starts is ready",
-            Duration::from_mins(1),
-            async || {
+        let waited: Result<(), Failure> =
+            wait_until(cluster, "a pod that never starts is ready", async || {
                 pods.get(&name).await?;
                 Ok(Err("it is not".to_owned()))
-            },
-        )
-        .await;
+            })
+            .await;
         let message = waited.expect_err("the pod never starts").to_string();
         check(message.contains(&format!("{component} is dead")), || {
             format!("after kill -9 of {component}: {message}")
         })?;
-        check(start.elapsed() < Duration::from_secs(20), || {
+        check(start.elapsed() < Duration::from_mins(1), || {
             format!("{component}: it took {:?} to notice", start.elapsed())
         })?;
         eprintln!(

@@ -1,7 +1,5 @@
 //! What `kdbg doctor` says of real admission, and that it changes nothing.
 
-use std::time::Duration;
-
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
@@ -66,22 +64,17 @@ async fn relabel(test: &Test, level: &str) -> Result<(), Failure> {
 
 /// Doctor refuses, because of what is in the pod already.
 async fn blames(test: &Test, violator: &str) -> Result<(), Failure> {
-    wait_until(
-        &test.cluster,
-        "doctor names the violator",
-        Duration::from_secs(20),
-        async || {
-            let (ran, report) = doctor(test, "app").await?;
-            let is_blamed = ran.code == Some(4)
-                && texts(&report, "entry").contains(violator)
-                && states(&report, "entry") == ["refused"];
-            Ok(if is_blamed {
-                Ok(())
-            } else {
-                Err(format!("{report:#}"))
-            })
-        },
-    )
+    wait_until(&test.cluster, "doctor names the violator", async || {
+        let (ran, report) = doctor(test, "app").await?;
+        let is_blamed = ran.code == Some(4)
+            && texts(&report, "entry").contains(violator)
+            && states(&report, "entry") == ["refused"];
+        Ok(if is_blamed {
+            Ok(())
+        } else {
+            Err(format!("{report:#}"))
+        })
+    })
     .await
 }
 
@@ -134,17 +127,12 @@ async fn agent_that_runs_is_asked_what_it_sees() {
         start(test, "python:user").await?;
         test.kdbg(&["env", "app"]).await?.ended_with(0)?;
         // the status follows a second later
-        wait_until(
-            &test.cluster,
-            "doctor finds the agent",
-            Duration::from_secs(20),
-            async || {
-                let ran = test.kdbg(&["doctor", "app"]).await?;
-                let found = ran.stdout.contains("is there already")
-                    && ran.stdout.contains("it can read process");
-                Ok(if found { Ok(()) } else { Err(ran.stdout) })
-            },
-        )
+        wait_until(&test.cluster, "doctor finds the agent", async || {
+            let ran = test.kdbg(&["doctor", "app"]).await?;
+            let found = ran.stdout.contains("is there already")
+                && ran.stdout.contains("it can read process");
+            Ok(if found { Ok(()) } else { Err(ran.stdout) })
+        })
         .await
     })
     .await;
@@ -214,7 +202,7 @@ async fn policy_that_is_not_pod_security_is_quoted() {
         }));
         policies.create(&PostParams::default(), &policy).await?;
         bindings.create(&PostParams::default(), &binding).await?;
-        let seen = wait_until(&test.cluster, "doctor quotes the policy", Duration::from_secs(30), async || {
+        let seen = wait_until(&test.cluster, "doctor quotes the policy", async || {
             let (ran, report) = doctor(test, "app").await?;
             Ok(if texts(&report, "rung").contains("no debug containers in this shop") {
                 Ok(ran)
@@ -267,20 +255,15 @@ async fn webhook_that_cannot_be_asked_is_unknown() {
         webhooks
             .create(&PostParams::default(), &webhook(test, "None"))
             .await?;
-        let seen = wait_until(
-            &test.cluster,
-            "doctor meets the webhook",
-            Duration::from_secs(30),
-            async || {
-                let (ran, report) = doctor(test, "app").await?;
-                let is_unknown = states(&report, "rung") == ["unknown"; 3];
-                Ok(if is_unknown {
-                    Ok(ran)
-                } else {
-                    Err(format!("{report:#}"))
-                })
-            },
-        )
+        let seen = wait_until(&test.cluster, "doctor meets the webhook", async || {
+            let (ran, report) = doctor(test, "app").await?;
+            let is_unknown = states(&report, "rung") == ["unknown"; 3];
+            Ok(if is_unknown {
+                Ok(ran)
+            } else {
+                Err(format!("{report:#}"))
+            })
+        })
         .await;
         webhooks
             .delete(&test.namespace, &DeleteParams::default())
@@ -315,19 +298,14 @@ async fn static_pod_is_refused_before_anything_is_added() {
             .and_then(|()| std::fs::rename(&draft, &file))
             .map_err(Failure::of("write the static pod"))?;
         let pods: Api<Pod> = test.api();
-        let seen = wait_until(
-            &test.cluster,
-            "doctor refuses the mirror",
-            Duration::from_secs(40),
-            async || {
-                let ran = test.kdbg(&["doctor", "-l", "app=from-file"]).await?;
-                Ok(if ran.stdout.contains("it is a static pod") {
-                    Ok(ran)
-                } else {
-                    Err(format!("{ran:?}"))
-                })
-            },
-        )
+        let seen = wait_until(&test.cluster, "doctor refuses the mirror", async || {
+            let ran = test.kdbg(&["doctor", "-l", "app=from-file"]).await?;
+            Ok(if ran.stdout.contains("it is a static pod") {
+                Ok(ran)
+            } else {
+                Err(format!("{ran:?}"))
+            })
+        })
         .await;
         let _ = std::fs::remove_file(&file);
         let ran = seen?.ended_with(4)?;
@@ -337,7 +315,6 @@ async fn static_pod_is_refused_before_anything_is_added() {
         wait_until(
             &test.cluster,
             "the static pod is gone with its file",
-            Duration::from_secs(40),
             async || {
                 let left = pods.list(&kube::api::ListParams::default()).await?;
                 Ok(if left.items.is_empty() {
@@ -363,21 +340,16 @@ async fn crash_looping_container_is_refused_with_its_last_end() {
             json!({}),
         ))
         .await?;
-        wait_until(
-            &test.cluster,
-            "doctor sees the crash",
-            Duration::from_mins(1),
-            async || {
-                let ran = test.kdbg(&["doctor", "app"]).await?;
-                let is_told = ran.code == Some(4)
-                    && ran.stdout.contains("the last run ended with exit code 3");
-                Ok(if is_told {
-                    Ok(())
-                } else {
-                    Err(format!("{ran:?}"))
-                })
-            },
-        )
+        wait_until(&test.cluster, "doctor sees the crash", async || {
+            let ran = test.kdbg(&["doctor", "app"]).await?;
+            let is_told =
+                ran.code == Some(4) && ran.stdout.contains("the last run ended with exit code 3");
+            Ok(if is_told {
+                Ok(())
+            } else {
+                Err(format!("{ran:?}"))
+            })
+        })
         .await
     })
     .await;

@@ -105,8 +105,7 @@ async fn what_a_pod_runs_short_of_is_found_and_what_it_has_enough_of_is_not() {
             ("files.volume-full", "/data"),
         ]
         .map(|(id, about)| (id.to_owned(), about.to_owned()));
-        let wait = std::time::Duration::from_mins(1);
-        crate::harness::wait_until(&test.cluster, "all is used up", wait, async || {
+        crate::harness::wait_until(&test.cluster, "all is used up", async || {
             let (report, found) = found(test, "sick").await?;
             Ok(if found == expected {
                 Ok(())

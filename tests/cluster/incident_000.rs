@@ -125,7 +125,6 @@ async fn deploy(test: &Test, name: &str, code: &str) -> Result<String, Failure> 
     wait_until(
         &test.cluster,
         "the pods of the Deployment are ready",
-        std::time::Duration::from_mins(1),
         async || {
             let list = pods.list(&of_it).await?;
             let ready: Vec<_> = list.iter().filter(|pod| Phase::of(pod).ready).collect();
@@ -405,22 +404,17 @@ async fn the_network_is_named_when_it_is_to_blame(
     let pods: Api<Pod> = test.api();
     pods.delete("reviews", &DeleteParams::default()).await?;
     // The Service still leads there until its node knows.
-    wait_until(
-        &test.cluster,
-        "the network is named",
-        std::time::Duration::from_secs(30),
-        async || {
-            let ran = diagnose(test, "set", repository, &["-o", "json"])
-                .await?
-                .ended_with(1)?;
-            let causes = findings(&ran.json()?, "causes");
-            let named = ("net.unreachable".to_owned(), "reviews:9080".to_owned());
-            Ok(if causes == [named] {
-                Ok(())
-            } else {
-                Err(ran.to_string())
-            })
-        },
-    )
+    wait_until(&test.cluster, "the network is named", async || {
+        let ran = diagnose(test, "set", repository, &["-o", "json"])
+            .await?
+            .ended_with(1)?;
+        let causes = findings(&ran.json()?, "causes");
+        let named = ("net.unreachable".to_owned(), "reviews:9080".to_owned());
+        Ok(if causes == [named] {
+            Ok(())
+        } else {
+            Err(ran.to_string())
+        })
+    })
     .await
 }

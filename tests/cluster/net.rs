@@ -1,7 +1,6 @@
 //! What `kdbg net` says of connections in a cluster: each fault by a real one, beside a pod that is well.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
@@ -128,34 +127,24 @@ async fn gone(test: &Test) -> Result<String, Failure> {
         .wait_for_pod("gone", "has an address", has_address)
         .await?;
     let address = address(&pod)?;
-    wait_until(
-        &test.cluster,
-        "an event names the address",
-        Duration::from_mins(2),
-        async || {
-            let events = test.events_of("gone").await?;
-            let names = events.iter().any(|(_, message)| message.contains(&address));
-            Ok(if names {
-                Ok(())
-            } else {
-                Err(format!("{events:?}"))
-            })
-        },
-    )
+    wait_until(&test.cluster, "an event names the address", async || {
+        let events = test.events_of("gone").await?;
+        let names = events.iter().any(|(_, message)| message.contains(&address));
+        Ok(if names {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        })
+    })
     .await?;
     let pods = test.api::<Pod>();
     pods.delete("gone", &DeleteParams::default()).await?;
-    wait_until(
-        &test.cluster,
-        "the pod is gone",
-        Duration::from_mins(1),
-        async || {
-            Ok(match pods.get_opt("gone").await? {
-                None => Ok(()),
-                Some(_) => Err("it is still there".to_owned()),
-            })
-        },
-    )
+    wait_until(&test.cluster, "the pod is gone", async || {
+        Ok(match pods.get_opt("gone").await? {
+            None => Ok(()),
+            Some(_) => Err("it is still there".to_owned()),
+        })
+    })
     .await?;
     Ok(address)
 }
@@ -167,7 +156,7 @@ async fn healthy(test: &Test) -> Result<(), Failure> {
         ("server", "accepted", ("pod", "client")),
     ] {
         let what = format!("{name} is connected and well");
-        wait_until(&test.cluster, &what, Duration::from_mins(2), async || {
+        wait_until(&test.cluster, &what, async || {
             let ran = test.kdbg(&["net", name, "-o", "json"]).await?;
             let report = ran.json()?;
             check(ids(&report).is_empty(), || format!("{name}: {ran}"))?;
@@ -206,7 +195,7 @@ fn ids(report: &Value) -> BTreeSet<String> {
 async fn found(test: &Test, name: &str, expected: &[&str]) -> Result<Value, Failure> {
     let expected: BTreeSet<String> = expected.iter().map(|id| (*id).to_owned()).collect();
     let what = format!("{name} has {expected:?}");
-    wait_until(&test.cluster, &what, Duration::from_mins(2), async || {
+    wait_until(&test.cluster, &what, async || {
         let ran = test.kdbg(&["net", name, "-o", "json"]).await?;
         let report = ran.json()?;
         let more: Vec<_> = ids(&report).difference(&expected).cloned().collect();

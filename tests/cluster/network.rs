@@ -1,7 +1,5 @@
 //! What applications rely on in a cluster's network: service links, `EndpointSlice`s, DNS, the addresses of Services.
 
-use std::time::Duration;
-
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
@@ -43,30 +41,25 @@ async fn endpoint_slices_follow_the_pods() {
             .unwrap_or_default();
         let slices: Api<EndpointSlice> = test.api();
         let selector = ListParams::default().labels("kubernetes.io/service-name=reviews");
-        wait_until(
-            &test.cluster,
-            "the EndpointSlice has the pod",
-            Duration::from_secs(20),
-            async || {
-                let list = slices.list(&selector).await?;
-                let ready = list
-                    .iter()
-                    .flat_map(|slice| &slice.endpoints)
-                    .any(|endpoint| {
-                        endpoint.addresses.contains(&address)
-                            && endpoint
-                                .conditions
-                                .as_ref()
-                                .and_then(|conditions| conditions.ready)
-                                == Some(true)
-                    });
-                Ok(if ready {
-                    Ok(())
-                } else {
-                    Err(format!("{} slices without {address}", list.items.len()))
-                })
-            },
-        )
+        wait_until(&test.cluster, "the EndpointSlice has the pod", async || {
+            let list = slices.list(&selector).await?;
+            let ready = list
+                .iter()
+                .flat_map(|slice| &slice.endpoints)
+                .any(|endpoint| {
+                    endpoint.addresses.contains(&address)
+                        && endpoint
+                            .conditions
+                            .as_ref()
+                            .and_then(|conditions| conditions.ready)
+                            == Some(true)
+                });
+            Ok(if ready {
+                Ok(())
+            } else {
+                Err(format!("{} slices without {address}", list.items.len()))
+            })
+        })
         .await
     })
     .await;
@@ -80,7 +73,7 @@ async fn dns_knows_services_and_nothing_else() {
         test.start(pod("app", &[container("app", "python:user", json!({}))], json!({}))).await?;
         for name in ["reviews".to_owned(), format!("reviews.{}", test.namespace), format!("reviews.{}.svc.cluster.local", test.namespace)] {
             let code = format!("import socket; print(socket.gethostbyname('{name}'))");
-            wait_until(&test.cluster, &format!("{name} is {address}"), Duration::from_secs(20), async || {
+            wait_until(&test.cluster, &format!("{name} is {address}"), async || {
                 Ok(match test.python("app", &code).await {
                     Ok(answer) if answer == address => Ok(()),
                     Ok(answer) => Err(answer),
@@ -104,7 +97,7 @@ async fn service_address_leads_to_the_pod() {
         test.start(pod("reviews", &[container("app", "go:user", json!({}))], json!({}))).await?;
         test.start(pod("app", &[container("app", "python:user", json!({}))], json!({}))).await?;
         let code = format!("import urllib.request as r; print(r.urlopen('http://{address}:9080/x', timeout=3).read().decode())");
-        wait_until(&test.cluster, "the Service answers", Duration::from_secs(20), async || {
+        wait_until(&test.cluster, "the Service answers", async || {
             Ok(match test.python("app", &code).await {
                 Ok(answer) => serde_json::from_str::<Value>(&answer).ok().filter(|it| it["image"] == "go" && it["path"] == "/x").map(drop).ok_or(answer),
                 Err(failure) => Err(failure.to_string()),

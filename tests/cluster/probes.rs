@@ -1,7 +1,5 @@
 //! `kdbg dig`, `tcp` and `curl` in pods of a restricted namespace, each fault beside its control.
 
-use std::time::Duration;
-
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::{Value, json};
 
@@ -93,7 +91,7 @@ async fn settles(test: &Test, words: &[&str], code: i32, text: &str) -> Result<R
         "`kdbg {}` ends with {code} and says {text:?}",
         words.join(" ")
     );
-    wait_until(&test.cluster, &what, Duration::from_secs(40), async || {
+    wait_until(&test.cluster, &what, async || {
         let ran = test.kdbg(words).await?;
         let says = ran.stdout.contains(text) || ran.stderr.contains(text);
         Ok(if ran.code == Some(code) && says {

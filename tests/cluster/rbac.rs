@@ -1,7 +1,5 @@
 //! The role that kdbg prints: it is enough, nothing else is asked for, and each part of it is missed by name.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::Api;
 use serde_json::{Value, json};
@@ -22,19 +20,14 @@ async fn deployment(test: &Test, name: &str) -> Result<(), Failure> {
     }))
     .await?;
     let deployments: Api<Deployment> = test.api();
-    wait_until(
-        &test.cluster,
-        "the Deployment is available",
-        Duration::from_mins(1),
-        async || {
-            let status = deployments.get(name).await?.status.unwrap_or_default();
-            Ok(if status.available_replicas == Some(1) {
-                Ok(())
-            } else {
-                Err(format!("{status:?}"))
-            })
-        },
-    )
+    wait_until(&test.cluster, "the Deployment is available", async || {
+        let status = deployments.get(name).await?.status.unwrap_or_default();
+        Ok(if status.available_replicas == Some(1) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        })
+    })
     .await
 }
 

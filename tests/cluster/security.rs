@@ -1,7 +1,5 @@
 //! What admission and the runtime say about an ephemeral container, and what of it can be read afterwards.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -38,22 +36,17 @@ async fn ephemeral_container_reads_the_target_in_a_restricted_namespace() {
         .await?;
         inject(test, "app", "kdbg-1", 1000).await?;
         // the program runs before the status says so
-        let environment = wait_until(
-            &test.cluster,
-            "the ephemeral container runs",
-            Duration::from_secs(30),
-            async || {
-                Ok(
-                    match test
-                        .exec("app", "kdbg-1", &["/bin/busybox", "cat", "/proc/1/environ"])
-                        .await
-                    {
-                        Ok(outcome) if outcome.failure.is_none() => Ok(outcome.stdout),
-                        other => Err(format!("{other:?}")),
-                    },
-                )
-            },
-        )
+        let environment = wait_until(&test.cluster, "the ephemeral container runs", async || {
+            Ok(
+                match test
+                    .exec("app", "kdbg-1", &["/bin/busybox", "cat", "/proc/1/environ"])
+                    .await
+                {
+                    Ok(outcome) if outcome.failure.is_none() => Ok(outcome.stdout),
+                    other => Err(format!("{other:?}")),
+                },
+            )
+        })
         .await?;
         check(
             environment
@@ -89,7 +82,6 @@ async fn relabelled_namespace_refuses_because_of_the_original_container() {
         let message = wait_until(
             &test.cluster,
             "the ephemeral container is refused",
-            Duration::from_secs(10),
             async || {
                 let name = format!(
                     "kdbg-{}",

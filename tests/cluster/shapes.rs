@@ -1,7 +1,5 @@
 //! The shapes of pods that a debugger meets: one function that writes each, and one test that it is really so.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
@@ -207,7 +205,6 @@ async fn static_pod_has_a_mirror() {
         let seen = wait_until(
             &test.cluster,
             "the mirror of the static pod runs",
-            Duration::from_secs(40),
             async || {
                 let list = pods.list(&kube::api::ListParams::default()).await?;
                 let running = list.into_iter().find(|pod| {
@@ -230,7 +227,6 @@ async fn static_pod_has_a_mirror() {
         wait_until(
             &test.cluster,
             "the static pod is gone with its file",
-            Duration::from_secs(40),
             async || {
                 let left = pods.get_opt(&seen.name_any()).await?;
                 Ok(left.map_or(Ok(()), |_| Err("the mirror is still there".to_owned())))

@@ -78,9 +78,7 @@ impl<'a> Run<'a> {
         progress: &Progress,
     ) -> Result<Compared, CommandError> {
         let mut mappings = pairing::pair_up(pins, &running, tree, self.reference)?;
-        let named = running.files().iter();
-        let named = named.map(|file| (file.path.clone(), file.version.id));
-        let found = self.reference.found(named, progress).await;
+        let found = self.reference.found(&running, progress).await;
         if mappings.is_empty() {
             let folders = found.as_ref().map(Found::folders).unwrap_or_default();
             mappings = pairing::from_history(&folders, &running, tree);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString};
 use tokio::sync::OnceCell;
 
+use super::running::RunningTree;
 use crate::{
     cli::{
         error::{CommandError, ErrorKind},
@@ -87,13 +88,11 @@ impl Reference {
     }
 
     /// Which commit runs; `None` when that is not known, or not at once.
-    pub(super) async fn found(
-        &self,
-        running: impl Iterator<Item = (BString, ObjectId)>,
-        progress: &Progress,
-    ) -> Option<Found> {
+    pub(super) async fn found(&self, running: &RunningTree, progress: &Progress) -> Option<Found> {
         let prepared = self.history(progress).await?;
-        which_ref::fit(&self.repository, prepared, running).await
+        let named = running.files().iter();
+        let named = named.map(|file| (&file.path, file.version.id));
+        which_ref::fit(&self.repository, prepared, named, &running.root_paths()).await
     }
 
     async fn history(&self, progress: &Progress) -> Option<&Arc<Prepared>> {

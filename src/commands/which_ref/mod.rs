@@ -11,7 +11,7 @@ mod short;
 
 use std::{path::PathBuf, sync::Arc};
 
-use bstr::BString;
+use bstr::{BStr, BString, ByteSlice as _};
 use clap::Args;
 
 use self::search::{Question, find};
@@ -28,8 +28,9 @@ use crate::{
         exit::ExitStatus,
         printer::Printer,
     },
-    evidence::fit::RunningFile,
+    evidence::{fit::RunningFile, mapping, noise},
     git::Repository,
+    object::ObjectId,
     registry::Image,
     target::{Place, Target},
 };
@@ -181,17 +182,66 @@ fn image(args: &WhichRefArgs, target: &Target) -> Result<Option<Image>, CommandE
 
 /// The running files as the search wants them.
 fn files_of(running: &running::NamedFiles) -> Vec<RunningFile> {
+    let roots: Vec<BString> = running.roots.iter().map(|(_, path)| path.clone()).collect();
     running
         .files
         .iter()
-        .map(|file| RunningFile {
-            path: without_slash(&file.path),
-            ids: vec![file.id],
-        })
+        .map(|file| running_file(&file.path, file.id, &roots))
         .collect()
+}
+
+fn running_file(path: &BString, id: ObjectId, roots: &[BString]) -> RunningFile {
+    RunningFile {
+        path: without_slash(path),
+        ids: vec![id],
+        installed_in: installed_in(path.as_ref(), roots).map(|folder| without_slash(&folder)),
+    }
+}
+
+/// The folder of installed packages that a file lies in. What lies in a package that is itself a root is no
+/// installed package: it is the code that the process was started with.
+fn installed_in(path: &BStr, roots: &[BString]) -> Option<BString> {
+    let holds = |root: &&BString| mapping::strip(path, root.as_bstr()).is_some();
+    let root = roots.iter().filter(holds).max_by_key(|root| root.len())?;
+    let rest = mapping::strip(path, root.as_ref())?;
+    // A root may be such a folder by its own name.
+    let (above, name) = mapping::parent(root.as_ref());
+    let inner = mapping::join(name, rest);
+    let folder = noise::installed_below(inner.as_ref())?;
+    Some(mapping::join(above, folder.as_ref()))
 }
 
 fn without_slash(path: &BString) -> BString {
     path.strip_prefix(b"/")
         .map_or_else(|| path.clone(), BString::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_among_installed_packages_is_told_by_the_innermost_root() {
+        let of = |path: &str, roots: &[&str]| {
+            let roots: Vec<BString> = roots.iter().map(|root| BString::from(*root)).collect();
+            installed_in(path.into(), &roots).map(|folder| folder.to_string())
+        };
+        let found = |folder: &str| Some(folder.to_owned());
+        assert_eq!(
+            of("/app/node_modules/.pnpm/lock.yaml", &["/app"]),
+            found("/app/node_modules")
+        );
+        assert_eq!(of("/app/lib/x.js", &["/app"]), None);
+        assert_eq!(
+            of(
+                "/srv/node_modules/.package-lock.json",
+                &["/srv/node_modules"]
+            ),
+            found("/srv/node_modules")
+        );
+        assert_eq!(of("/node_modules/x.js", &["/"]), found("/node_modules"));
+        let package = "/usr/lib/python3/site-packages/shop";
+        assert_eq!(of(&format!("{package}/app.py"), &["/app", package]), None);
+        assert_eq!(of("/elsewhere/x", &["/app"]), None);
+    }
 }

@@ -187,6 +187,7 @@ pub(super) fn embedded(notes: &Notes, kind: HashKind) -> Vec<RunningFile> {
             files.push(RunningFile {
                 path: [holder, b"!/", inner].concat().into(),
                 ids: vec![id],
+                installed_in: None,
             });
         }
     }

@@ -9,15 +9,12 @@ use bstr::BString;
 
 use super::{
     output::Verdict,
+    running_file,
     search::{Found, Prepared, Question, find, prepare},
-    without_slash,
 };
 use crate::{
     cli::progress::Progress,
-    evidence::{
-        findings::{CodeOrigin, MatchedCommit},
-        fit::RunningFile,
-    },
+    evidence::findings::{CodeOrigin, MatchedCommit},
     git::{self, Commit, Repository},
     object::ObjectId,
 };
@@ -57,13 +54,11 @@ pub(in crate::commands) async fn at_once(
 pub(in crate::commands) async fn fit(
     repository: &Arc<Repository>,
     prepared: &Arc<Prepared>,
-    running: impl Iterator<Item = (BString, ObjectId)>,
+    running: impl Iterator<Item = (&BString, ObjectId)>,
+    roots: &[BString],
 ) -> Option<Found> {
     let files = running
-        .map(|(path, id)| RunningFile {
-            path: without_slash(&path),
-            ids: vec![id],
-        })
+        .map(|(path, id)| running_file(path, id, roots))
         .collect();
     match find(repository, prepared, files, Vec::new()).await {
         Ok(found) => Some(found),

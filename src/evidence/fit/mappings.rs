@@ -121,7 +121,7 @@ pub(super) fn choose<'a>(sightings: impl Iterator<Item = Sighting<'a>>) -> Vec<F
 
 /// Cuts the common end, in whole parts, off two paths: `a/src/x.py` and `svc/src/x.py` fork at `a` and `svc`.
 /// Files that were renamed fork at their folders.
-fn fork<'a>(left: &'a BStr, right: &'a BStr) -> (&'a BStr, &'a BStr) {
+pub(super) fn fork<'a>(left: &'a BStr, right: &'a BStr) -> (&'a BStr, &'a BStr) {
     let (mut left, mut right) = (parent(left).0, parent(right).0);
     while !left.is_empty() && !right.is_empty() {
         let ((left_parent, left_name), (right_parent, right_name)) = (parent(left), parent(right));

@@ -9,6 +9,10 @@
 //! runs, of a kind that runs there, and that does not run. Commits with the same files equal and the same
 //! files lacking cannot be told apart by what runs; they are one answer, a group.
 //!
+//! Installed packages are not what is looked for: a package manager keeps copies of lock files, and packages have
+//! files of each other. Only where a commit tracks the very path do they count, and then as missing ones do: they
+//! tell apart commits whose code fits equally well. When nothing else is known to the history, they are what runs.
+//!
 //! A running file may have several blobs that are it (as it is, with line endings as git keeps them, ...).
 
 mod mappings;
@@ -43,6 +47,9 @@ pub struct RunningFile {
     pub path: BString,
     /// The blobs that it may be; one of them in a commit makes it equal there.
     pub ids: Vec<ObjectId>,
+    /// The folder of installed packages that it lies in (`app/node_modules`), when it is none of the code that
+    /// was asked for. Whatever it equals, it counts only where a commit tracks it.
+    pub installed_in: Option<BString>,
 }
 
 /// What is searched.

@@ -71,15 +71,28 @@ pub(super) struct Expected {
     pub(super) weight: u32,
     /// Tells sets of files apart: the marks of its files, combined.
     pub(super) mark: u64,
-    /// The blobs that count; `None`: any.
-    pub(super) blobs: Option<Vec<u32>>,
+    /// The blobs that count.
+    pub(super) blobs: Blobs,
+}
+
+/// Which blobs count at a path.
+#[derive(Clone, Debug)]
+pub(super) enum Blobs {
+    Any,
+    Of(Vec<u32>),
+    OtherThan(Vec<u32>),
 }
 
 impl Plan {
     pub(super) fn new(search: &Search<'_>, reachable: &[bool]) -> Self {
         let sightings = Sightings::new(search, reachable);
         let mappings = if search.pinned.is_empty() {
-            mappings::choose(sightings.votes(search))
+            let chosen = mappings::choose(sightings.votes(search, Voters::Code));
+            if chosen.is_empty() {
+                mappings::choose(sightings.votes(search, Voters::All))
+            } else {
+                chosen
+            }
         } else {
             search.pinned.to_vec()
         };
@@ -92,7 +105,11 @@ impl Plan {
             missing: Vec::new(),
             could_run: HashSet::new(),
         };
-        plan.expect(search, &sightings);
+        let packages = plan.expect(search, &sightings);
+        let first = plan.slots;
+        plan.missing = (first..).take(plan.mappings.len()).collect();
+        plan.slots += plan.mappings.len();
+        plan.expect_packages(search, &sightings, &packages);
         plan.expect_missing(search);
         plan
     }
@@ -105,7 +122,9 @@ impl Plan {
         self.paths.iter().filter(|paths| !paths.is_empty()).count()
     }
 
-    fn expect(&mut self, search: &Search<'_>, sightings: &Sightings) {
+    /// Expects the running files where the history had them; returns the installed packages that it tracks.
+    fn expect(&mut self, search: &Search<'_>, sightings: &Sightings) -> Vec<Package> {
+        let mut packages = Vec::new();
         let numbers: HashMap<&BStr, u32> = search
             .history
             .paths()
@@ -114,6 +133,12 @@ impl Plan {
         let mut regions: BTreeMap<Vec<Option<usize>>, Vec<Sum>> = BTreeMap::new();
         for (position, file) in search.running.iter().enumerate() {
             let candidates = self.candidates(file, &numbers);
+            if let Some(tracked) = self.tracked_package(file, &candidates) {
+                self.paths
+                    .push(vec![search.history.path(tracked.1).to_owned()]);
+                packages.push((tracked, position));
+                continue;
+            }
             // Of the paths that a mapping gives, those that ever held the file.
             let mut alternatives: Vec<(Option<usize>, u32)> = candidates
                 .iter()
@@ -121,7 +146,8 @@ impl Plan {
                 .map(|(mapping, number)| (Some(*mapping), *number))
                 .collect();
             let weight = sightings.weight(position);
-            if alternatives.is_empty() && search.pinned.is_empty() && weight == RARE {
+            let may_be_moved = search.pinned.is_empty() && file.installed_in.is_none();
+            if alternatives.is_empty() && may_be_moved && weight == RARE {
                 // Moved by itself, as by `COPY a b`: to the first path that held it.
                 alternatives.extend(sightings.first(position).map(|number| (None, number)));
             }
@@ -161,11 +187,49 @@ impl Plan {
                     slot: sum.slot,
                     weight,
                     mark,
-                    blobs: Some(sightings.held(position, *number)),
+                    blobs: Blobs::Of(sightings.held(position, *number)),
                 });
             }
         }
         self.regions = regions.into_values().collect();
+        packages
+    }
+
+    /// Where the history tracks an installed package, when that is all that it knows of the file.
+    fn tracked_package(
+        &self,
+        file: &RunningFile,
+        candidates: &[(usize, u32)],
+    ) -> Option<(usize, u32)> {
+        let installed_in = file.installed_in.as_ref()?;
+        let holds_packages = |(mapping, _): &(usize, u32)| {
+            let pair = self.mappings.get(*mapping);
+            pair.is_some_and(|pair| pair.running.len() < installed_in.len())
+        };
+        let tracked = *candidates.first()?;
+        candidates.iter().all(holds_packages).then_some(tracked)
+    }
+
+    /// Expects installed packages: another content in a commit that tracks them counts as a missing file does.
+    fn expect_packages(
+        &mut self,
+        search: &Search<'_>,
+        sightings: &Sightings,
+        packages: &[Package],
+    ) {
+        for ((mapping, number), file) in packages {
+            let (Some(slot), Some(running)) =
+                (self.missing.get(*mapping), search.running.get(*file))
+            else {
+                continue;
+            };
+            self.expected.entry(*number).or_default().push(Expected {
+                slot: *slot,
+                weight: 1,
+                mark: mark(running.path.as_ref()),
+                blobs: Blobs::OtherThan(sightings.held(*file, *number)),
+            });
+        }
     }
 
     /// The paths that mappings give for a running file and that the history knows, the best mapping first.
@@ -201,7 +265,6 @@ impl Plan {
             })
             .collect();
         let mapped: HashSet<&BStr> = self.paths.iter().flatten().map(AsRef::as_ref).collect();
-        let first = self.slots;
         let mut expected = Vec::new();
         for (number, path) in search.history.paths() {
             if mapped.contains(path) || is_left_out(path) {
@@ -218,14 +281,18 @@ impl Plan {
                 continue;
             };
             let (folder, name) = parent(would_run.as_ref());
-            if !running.contains(would_run.as_bstr()) && kinds.contains(&(folder, kind(name))) {
+            let is_kind_that_runs = kinds.contains(&(folder, kind(name)));
+            if let Some(slot) = self.missing.get(position)
+                && is_kind_that_runs
+                && !running.contains(would_run.as_bstr())
+            {
                 expected.push((
                     number,
                     Expected {
-                        slot: first + position,
+                        slot: *slot,
                         weight: 1,
                         mark: mark(path),
-                        blobs: None,
+                        blobs: Blobs::Any,
                     },
                 ));
             }
@@ -235,9 +302,18 @@ impl Plan {
                 .insert(search.history.path(number).to_owned());
             self.expected.entry(number).or_default().push(missing);
         }
-        self.missing = (first..).take(self.mappings.len()).collect();
-        self.slots += self.mappings.len();
     }
+}
+
+/// The mapping and the number of the path that an installed file is tracked at, and the file's own number.
+type Package = ((usize, u32), usize);
+
+/// Whose files say which folder is which.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voters {
+    /// What is no installed package, or lies where the repository has it among installed packages too.
+    Code,
+    All,
 }
 
 /// Where the blobs of running files were seen.
@@ -339,8 +415,12 @@ impl Sightings {
         }
     }
 
-    fn votes<'a>(&'a self, search: &'a Search<'_>) -> impl Iterator<Item = Sighting<'a>> {
-        search
+    fn votes<'a>(
+        &'a self,
+        search: &'a Search<'_>,
+        voters: Voters,
+    ) -> impl Iterator<Item = Sighting<'a>> {
+        let sightings = search
             .running
             .iter()
             .enumerate()
@@ -354,7 +434,13 @@ impl Sightings {
                         places,
                     })
                 })
-            })
+            });
+        sightings.filter(move |sighting| {
+            let file = search.running.get(sighting.file);
+            let installed_in = file.and_then(|file| file.installed_in.as_ref());
+            let (folder, _) = mappings::fork(sighting.running, sighting.repository);
+            voters == Voters::All || installed_in.is_none_or(|inner| folder.len() < inner.len())
+        })
     }
 }
 

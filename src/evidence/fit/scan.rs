@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
     Answer, is_set,
-    plan::{Expected, Plan},
+    plan::{Blobs, Expected, Plan},
 };
 use crate::history::{Change, History};
 
@@ -69,8 +69,9 @@ impl States {
 fn apply(change: Change, expected: &Expected, sums: &mut [u32], marks: &mut [u64]) {
     let counts = |blob: Option<u32>| match (blob, &expected.blobs) {
         (None, _) => false,
-        (Some(_), None) => true,
-        (Some(blob), Some(blobs)) => blobs.contains(&blob),
+        (Some(_), Blobs::Any) => true,
+        (Some(blob), Blobs::Of(blobs)) => blobs.contains(&blob),
+        (Some(blob), Blobs::OtherThan(blobs)) => !blobs.contains(&blob),
     };
     let (before, after) = (counts(change.before()), counts(change.after()));
     if before == after {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    evidence::noise::installed_below,
     history::{Appender, NewCommit},
     object::{HashKind, blob_id},
 };
@@ -82,6 +83,7 @@ fn running(files: &[(&str, u32)]) -> Vec<RunningFile> {
         .map(|(path, content)| RunningFile {
             path: (*path).into(),
             ids: vec![id(*content)],
+            installed_in: installed_below((*path).into()),
         })
         .collect()
 }
@@ -111,6 +113,81 @@ fn the_commit_that_runs_is_found_under_another_folder() {
     let tree = fit.tree(&running, &repository.tree(third));
     assert_eq!((tree.equal(), tree.distance(), tree.unknown()), (1, 1, 1));
     assert_eq!(tree.files[1], FileFit::Differs("svc/b.py".into()));
+}
+
+#[test]
+fn a_package_managers_copy_of_an_older_lock_file_is_no_difference() {
+    let mut repository = Repository::default();
+    let old = [("app.js", 1), ("lib.js", 5), ("pnpm-lock.yaml", 10)];
+    let first = repository.commit(&[], &old);
+    let new = [("app.js", 2), ("lib.js", 5), ("pnpm-lock.yaml", 11)];
+    let second = repository.commit(&[first], &new);
+    let running = running(&[
+        ("app/app.js", 2),
+        ("app/lib.js", 5),
+        ("app/node_modules/.pnpm/lock.yaml", 10),
+    ]);
+    let fit = fit(&repository, &running, &[second], second);
+    assert_eq!(fit.answers[0].commits, [second]);
+    assert_eq!(fit.mappings().len(), 1, "{:?}", fit.mappings());
+    let tree = fit.tree(&running, &repository.tree(second));
+    assert_eq!((tree.equal(), tree.distance(), tree.unknown()), (2, 0, 1));
+}
+
+#[test]
+fn installed_packages_that_some_commits_track_do_not_outweigh_the_code() {
+    let mut repository = Repository::default();
+    let packages = [
+        ("vendor/a/a.go", 20),
+        ("vendor/b/b.go", 21),
+        ("vendor/c/c.go", 22),
+    ];
+    let with = |code: u32| [&packages[..], &[("a.go", code), ("b.go", 2)]].concat();
+    let first = repository.commit(&[], &with(1));
+    let second = repository.commit(&[first], &[("a.go", 3), ("b.go", 2)]);
+    let runs = [
+        ("app/a.go", 3),
+        ("app/b.go", 2),
+        ("app/vendor/a/a.go", 20),
+        ("app/vendor/b/b.go", 21),
+        ("app/vendor/c/c.go", 22),
+    ];
+    let running = running(&runs);
+    let fit = fit(&repository, &running, &[second], second);
+    assert_eq!(fit.answers[0].commits, [second]);
+    let tree = fit.tree(&running, &repository.tree(second));
+    assert_eq!((tree.equal(), tree.distance()), (2, 0));
+    // In a commit that tracks them they are files as any others.
+    let tree = fit.tree(&running, &repository.tree(first));
+    assert_eq!((tree.equal(), tree.distance()), (4, 1));
+}
+
+#[test]
+fn installed_packages_that_the_repository_tracks_tell_its_commits_apart() {
+    let mut repository = Repository::default();
+    let first = repository.commit(&[], &[("a.go", 1), ("b.go", 2), ("vendor/x.go", 20)]);
+    let second = repository.commit(&[first], &[("a.go", 1), ("b.go", 2), ("vendor/x.go", 21)]);
+    let third = repository.commit(&[second], &[("a.go", 1), ("b.go", 2), ("vendor/x.go", 22)]);
+    let running = running(&[("app/a.go", 1), ("app/b.go", 2), ("app/vendor/x.go", 21)]);
+    let fit = fit(&repository, &running, &[third], third);
+    assert_eq!(fit.answers[0].commits, [second]);
+    let tree = fit.tree(&running, &repository.tree(third));
+    assert_eq!((tree.equal(), tree.distance()), (2, 1));
+}
+
+#[test]
+fn a_package_that_is_all_that_runs_of_the_repository_is_found_where_it_is_installed() {
+    let mut repository = Repository::default();
+    let first = repository.commit(&[], &[("lib/a.js", 1), ("lib/b.js", 2)]);
+    let second = repository.commit(&[first], &[("lib/a.js", 1), ("lib/b.js", 3)]);
+    let running = running(&[
+        ("app/server.js", 77),
+        ("app/node_modules/x/lib/a.js", 1),
+        ("app/node_modules/x/lib/b.js", 2),
+    ]);
+    let fit = fit(&repository, &running, &[second], second);
+    assert_eq!(fit.answers[0].commits, [first]);
+    assert_eq!(fit.mappings()[0].running, "app/node_modules/x");
 }
 
 #[test]
@@ -283,6 +360,7 @@ fn a_file_may_be_any_of_several_blobs() {
     let file = RunningFile {
         path: "a".into(),
         ids: vec![id(77), id(2)],
+        installed_in: None,
     };
     assert_eq!(
         fit(&repository, &[file], &[second], second).answers[0].commits,
@@ -374,7 +452,7 @@ proptest! {
         }
         let running: Vec<RunningFile> = files
             .iter()
-            .map(|(name, content)| RunningFile { path: format!("f{name}").into(), ids: vec![id(name * 10 + content)] })
+            .map(|(name, content)| RunningFile { path: format!("f{name}").into(), ids: vec![id(name * 10 + content)], installed_in: None })
             .collect();
         let last = u32::try_from(repository.trees.len() - 1).unwrap();
         let history = repository.history();

@@ -77,7 +77,8 @@ fn one(paths: &[BString], file: &RunningFile, tree: &HashMap<&BStr, &ObjectId>) 
     if let Some(path) = paths.iter().find(|path| at(path).is_some()) {
         return FileFit::Differs(path.clone());
     }
-    paths
-        .first()
-        .map_or(FileFit::Unknown, |path| FileFit::Absent(path.clone()))
+    match paths.first() {
+        Some(path) if file.installed_in.is_none() => FileFit::Absent(path.clone()),
+        _ => FileFit::Unknown,
+    }
 }

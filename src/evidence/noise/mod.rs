@@ -22,7 +22,7 @@ use super::{
     mapping,
 };
 
-pub use names::{is_dependency, is_generated};
+pub use names::{installed_below, is_dependency, is_generated};
 
 /// Why a difference is none of the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -153,23 +153,9 @@ fn made_of(path: &BStr, has: &dyn Fn(&BStr) -> bool) -> Option<BString> {
 
 /// Why a path that only runs is part of an installed package.
 pub fn is_dependency(path: &BStr, tracked: &dyn Fn(&BStr) -> bool) -> Option<Cow<'static, str>> {
-    for (above, part) in parts(parent(path).0) {
-        let always = matches!(
-            part,
-            b"node_modules"
-                | b"bower_components"
-                | b"site-packages"
-                | b"dist-packages"
-                | b".venv"
-                | b".bundle"
-                | b"__pypackages__"
-        );
-        let above_is_library = above.ends_with(b"BOOT-INF/lib") || above.ends_with(b"WEB-INF/lib");
-        let unless_tracked = matches!(part, b"vendor" | b"venv" | b"virtualenv" | b"gems")
-            && !tracked(above.as_ref());
-        if always || unless_tracked || above_is_library {
-            return Some(format!("in `{}`", part.as_bstr()).into());
-        }
+    if let Some(folder) = library(path, tracked) {
+        let name = parent(folder.as_ref()).1;
+        return Some(format!("in `{name}`").into());
     }
     // `vendor` with files of the repository in it: each package beside them is a folder of its own.
     let mut folders = parts(parent(path).0).into_iter();
@@ -180,6 +166,33 @@ pub fn is_dependency(path: &BStr, tracked: &dyn Fn(&BStr) -> bool) -> Option<Cow
     }
     (path.ends_with(b".jar") || path.ends_with(b".gem") || path.ends_with(b".whl"))
         .then(|| "a packed package".into())
+}
+
+/// The outermost folder of installed packages that a path lies in, by its name alone.
+pub fn installed_below(path: &BStr) -> Option<BString> {
+    library(path, &|_| false)
+}
+
+/// The outermost folder above a path that holds installed packages and of which the reference has nothing.
+fn library(path: &BStr, tracked: &dyn Fn(&BStr) -> bool) -> Option<BString> {
+    let is_library = |(above, part): &(BString, &[u8])| {
+        let always = matches!(
+            *part,
+            b"node_modules"
+                | b"bower_components"
+                | b"site-packages"
+                | b"dist-packages"
+                | b".venv"
+                | b".bundle"
+                | b"__pypackages__"
+        );
+        let is_in_archive = above.ends_with(b"BOOT-INF/lib") || above.ends_with(b"WEB-INF/lib");
+        let unless_tracked = matches!(*part, b"vendor" | b"venv" | b"virtualenv" | b"gems")
+            && !tracked(above.as_ref());
+        always || unless_tracked || is_in_archive
+    };
+    let mut folders = parts(parent(path).0).into_iter();
+    folders.find(is_library).map(|(above, _)| above)
 }
 
 /// The parts of a folder, each with the path that ends in it.

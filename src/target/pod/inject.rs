@@ -39,6 +39,9 @@ const LANES: usize = 3;
 const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How long the only attempt in a container that runs already is left alone. Starting a program takes the node 50 ms and
+/// more of its processor: a second attempt beside the first would make both late.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -98,6 +101,16 @@ impl Wanted<'_> {
             "securityContext": self.rung.security_context(),
         })
     }
+}
+
+/// An agent's container whose agent has answered.
+pub(super) struct Standing {
+    /// Its name.
+    pub(super) container: String,
+    /// The agent's program in it.
+    pub(super) path: String,
+    /// Whether it was there before.
+    pub(super) reused: bool,
 }
 
 /// The agent's container in a pod.
@@ -268,7 +281,7 @@ fn not_added(error: kube::Error, cluster: &Cluster, pod: &Pod, name: &str) -> No
     }
 }
 
-/// Waits until the agent in a container answers.
+/// Waits until the agent in a container answers; with its path there.
 pub(super) async fn converse(
     cluster: &Cluster,
     pod: &Pod,
@@ -276,7 +289,7 @@ pub(super) async fn converse(
     wanted: &Wanted<'_>,
     name: &str,
     limit: Duration,
-) -> Result<Session, PodError> {
+) -> Result<(Session, String), PodError> {
     let last = Arc::new(Mutex::new(
         "the cluster has said nothing of it yet".to_owned(),
     ));
@@ -284,8 +297,16 @@ pub(super) async fn converse(
         *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
     let pod_name = pod.name_any();
-    let talking = attempts(cluster, &pod_name, wanted, name, &say);
-    let watching = watch(cluster, pod, target, wanted, name, &say);
+    let head_start = if runs(pod, name) {
+        HEAD_START
+    } else {
+        Duration::ZERO
+    };
+    let talking = attempts(cluster, &pod_name, wanted, name, head_start, &say);
+    let watching = async {
+        sleep(head_start).await;
+        watch(cluster, pod, target, wanted, name, &say).await
+    };
     let result = timeout(limit, async {
         tokio::select! {
             biased;
@@ -308,8 +329,9 @@ async fn attempts(
     pod: &str,
     wanted: &Wanted<'_>,
     name: &str,
+    mut head_start: Duration,
     say: &impl Fn(String),
-) -> Result<Session, PodError> {
+) -> Result<(Session, String), PodError> {
     let mut path = AGENT_PATH.to_owned();
     let started = Instant::now();
     // One attempt takes longer than the pause between two, so several are under way. Should two come through, the one
@@ -318,14 +340,15 @@ async fn attempts(
     loop {
         let outcome = tokio::select! {
             Some(outcome) = under_way.next() => outcome,
-            () = sleep(pause(started.elapsed())), if under_way.len() < LANES => {
+            () = sleep(pause(started.elapsed(), head_start)), if under_way.len() < LANES => {
                 under_way.push(attempt(cluster, pod, name, path.clone()));
                 continue;
             }
         };
         match outcome {
-            Ok(session) => return Ok(session),
-            Err(Attempt::Early) => {}
+            Ok(session) => return Ok((session, path)),
+            // It runs no more, or not yet.
+            Err(Attempt::Early) => head_start = Duration::ZERO,
             Err(Attempt::Silent) => {
                 say("the cluster started the agent in it, and no byte came of it".to_owned());
             }
@@ -347,8 +370,16 @@ async fn attempts(
 }
 
 /// How long to wait before the next attempt: a part of what was waited already, so that little is lost in the end.
-fn pause(waited: Duration) -> Duration {
-    (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST)
+fn pause(waited: Duration, head_start: Duration) -> Duration {
+    let pause = (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST);
+    pause.max(head_start.saturating_sub(waited))
+}
+
+/// Whether the kubelet has said that the agent's container runs. It may have ended since.
+fn runs(pod: &Pod, name: &str) -> bool {
+    ephemeral_status(pod, name)
+        .and_then(|status| status.state.as_ref()?.running.as_ref())
+        .is_some()
 }
 
 enum Attempt {
@@ -713,7 +744,8 @@ mod tests {
 
     #[test]
     fn attempts_become_rarer_while_nothing_comes() {
-        let pauses = [0, 200, 1000, 5000].map(|waited| pause(Duration::from_millis(waited)));
+        let pauses =
+            [0, 200, 1000, 5000].map(|waited| pause(Duration::from_millis(waited), Duration::ZERO));
         assert_eq!(pauses, [25, 25, 125, 250].map(Duration::from_millis));
     }
 

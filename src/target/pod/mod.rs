@@ -2,8 +2,8 @@
 //!
 //! The way there: `resolve` finds the pods of a name, `container` the container, `rung` says with which rights to look,
 //! `inject` finds or adds the agent's container and waits for it, `exec` is the pipe, and `push` carries the agent into
-//! an image that has none. What cannot work is refused before anything is added to the pod, because nothing that is
-//! added can be taken away.
+//! an image that has none. `keep` holds sessions ready, and takes one that is. What cannot work is refused before anything
+//! is added to the pod, because nothing that is added can be taken away.
 
 pub mod access;
 mod admission;
@@ -17,6 +17,7 @@ pub mod examine;
 mod exec;
 mod images;
 mod inject;
+pub mod keep;
 pub mod objects;
 mod push;
 pub mod replicas;
@@ -73,6 +74,8 @@ pub struct PodOptions {
     pub limit: Duration,
     /// Ask for all rights on the node.
     pub privileged: bool,
+    /// Take a session that `kdbg keep` holds ready, when there is one.
+    pub keep: bool,
 }
 
 /// A pod that was found, before anything is done to it.
@@ -134,6 +137,8 @@ pub struct Place {
     pub agent_image: String,
     /// Whether it was there before.
     pub reused: bool,
+    /// Whether the session was held ready by `kdbg keep`.
+    pub kept: bool,
     /// Higher rungs that admission refused, with its words, when a lower one had to do.
     pub refused: Vec<(Rung, String)>,
     /// The image that was wanted and could not be had, and why, when another one had to do.
@@ -148,6 +153,8 @@ pub(super) struct Opened {
     pub(super) processes: Vec<Process>,
     pub(super) choice: Choice,
     pub(super) place: Place,
+    /// The agent's program in its container.
+    agent_path: String,
 }
 
 /// A pod that a name means and that cannot be looked at.
@@ -320,7 +327,7 @@ impl PodFound {
             }
         };
         tracing::info!(container = name, reused, %rung, "the agent's container");
-        let session = inject::converse(
+        let (session, path) = inject::converse(
             &self.cluster,
             &self.pod,
             &self.found,
@@ -330,9 +337,26 @@ impl PodFound {
         )
         .await?;
         tracing::debug!("the agent answers");
-        let witness = Witness::new(&self.cluster, &self.pod, &self.found, &name);
+        let agent = inject::Standing {
+            container: name,
+            path,
+            reused,
+        };
+        Ok(self.look(session, rung, image, agent, process).await?)
+    }
+
+    /// Finds the processes of the container with an agent beside it, and chooses one.
+    async fn look(
+        &self,
+        session: Session,
+        rung: Rung,
+        image: &str,
+        agent: inject::Standing,
+        process: Option<u32>,
+    ) -> Result<Opened, PodError> {
+        let witness = Witness::new(&self.cluster, &self.pod, &self.found, &agent.container);
         session.when_lost(witness.testify());
-        let place = self.place(rung, image, name, reused);
+        let place = self.place(rung, image, agent.container, agent.reused);
         let processes = members(&session, &place).await?;
         let choice = choice::choose(&processes, process).ok_or_else(|| PodError::NotVisible {
             pod: self.name(),
@@ -347,6 +371,7 @@ impl PodFound {
             processes,
             choice,
             place,
+            agent_path: agent.path,
         })
     }
 
@@ -385,6 +410,7 @@ impl PodFound {
             agent,
             agent_image: agent_image.to_owned(),
             reused,
+            kept: false,
             refused: Vec::new(),
             missing_image: None,
             volumes: declared::volumes(&self.pod, &self.found.name),

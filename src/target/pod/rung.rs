@@ -6,12 +6,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::protocol::message::{Denial, FailedCheck};
 
 /// User and group of a container's first process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct User {
     /// The numeric user id.
     pub uid: u32,
@@ -26,7 +27,7 @@ pub(super) const STRANGER: User = User {
 };
 
 /// The rights of an agent's container, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Rung {
     /// The target's own user and group, no capabilities, nothing to be gained: passes Pod Security *restricted*.
     SameUser(User),

@@ -54,7 +54,7 @@ impl Witness {
     }
 
     /// Reads what happened out of the pod as it is now. Pure.
-    fn account(&self, pod: Option<&Pod>) -> Option<String> {
+    pub(super) fn account(&self, pod: Option<&Pod>) -> Option<String> {
         let gone = |what: String| Some(format!("{what} and took the agent with it"));
         let name = &self.pod;
         let pod = match pod {
@@ -117,6 +117,7 @@ mod tests {
             cluster: Cluster {
                 client: kube::Client::try_from(config).unwrap(),
                 server: String::new(),
+                account: String::new(),
                 namespace: "shop".to_owned(),
             },
             pod: "web".to_owned(),

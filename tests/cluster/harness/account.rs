@@ -1,7 +1,6 @@
 //! Accounts to run kdbg as, and what they have asked of the API server.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
@@ -85,20 +84,15 @@ impl Test {
             },
         }}));
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        wait_until(
-            &self.cluster,
-            "the role is in force",
-            Duration::from_secs(10),
-            async || {
-                let review = reviews.create(&PostParams::default(), &review).await?;
-                let allowed = review.status.is_some_and(|status| status.allowed);
-                Ok(if allowed {
-                    Ok(())
-                } else {
-                    Err("it is not".to_owned())
-                })
-            },
-        )
+        wait_until(&self.cluster, "the role is in force", async || {
+            let review = reviews.create(&PostParams::default(), &review).await?;
+            let allowed = review.status.is_some_and(|status| status.allowed);
+            Ok(if allowed {
+                Ok(())
+            } else {
+                Err("it is not".to_owned())
+            })
+        })
         .await
     }
 }

@@ -10,10 +10,10 @@ use tokio::process::Command;
 
 use super::pod::image_name;
 use super::test::Test;
-use super::wait::{Failure, check};
+use super::wait::{Failure, PATIENCE, check};
 
 /// No command takes longer, whatever happens; its own deadlines are shorter.
-const KDBG_LIMIT: Duration = Duration::from_mins(2);
+const KDBG_LIMIT: Duration = PATIENCE;
 
 /// What kdbg printed, and how it ended.
 #[derive(Debug)]

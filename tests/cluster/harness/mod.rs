@@ -12,4 +12,4 @@ pub(crate) use cluster::Cluster;
 pub(crate) use kdbg::Ran;
 pub(crate) use pod::{Phase, answering, container, image_name, merged, pod, waiting_reason};
 pub(crate) use test::{Level, Test, from_json, run};
-pub(crate) use wait::{Failure, check, wait_until};
+pub(crate) use wait::{Failure, PATIENCE, check, wait_until};

@@ -15,12 +15,10 @@ use tokio::io::AsyncReadExt;
 
 use super::cluster::Cluster;
 use super::pod::{Phase, describe};
-use super::wait::{Failure, wait_until};
+use super::wait::{Failure, PATIENCE, wait_until};
 
 /// No test takes longer, whatever happens.
-const TEST_LIMIT: Duration = Duration::from_mins(6);
-/// How long a pod may take to start, with a machine that does several other things.
-pub(crate) const POD_LIMIT: Duration = Duration::from_mins(2);
+const TEST_LIMIT: Duration = Duration::from_mins(12);
 
 /// The Pod Security level that a namespace enforces.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +123,6 @@ impl Test {
         wait_until(
             &test.cluster,
             "the namespace has its ServiceAccount",
-            Duration::from_secs(30),
             async || {
                 Ok(accounts
                     .get_opt("default")
@@ -143,17 +140,12 @@ impl Test {
         namespaces
             .delete(&self.namespace, &DeleteParams::default())
             .await?;
-        wait_until(
-            &self.cluster,
-            "the namespace is gone",
-            Duration::from_mins(1),
-            async || {
-                Ok(match namespaces.get_opt(&self.namespace).await? {
-                    None => Ok(()),
-                    Some(left) => Err(serde_json::to_string(&left.status).unwrap_or_default()),
-                })
-            },
-        )
+        wait_until(&self.cluster, "the namespace is gone", async || {
+            Ok(match namespaces.get_opt(&self.namespace).await? {
+                None => Ok(()),
+                Some(left) => Err(serde_json::to_string(&left.status).unwrap_or_default()),
+            })
+        })
         .await
     }
 
@@ -209,23 +201,18 @@ impl Test {
         wanted: impl Fn(&Pod) -> bool,
     ) -> Result<Pod, Failure> {
         let pods: Api<Pod> = self.api();
-        let seen = wait_until(
-            &self.cluster,
-            &format!("pod {name} {what}"),
-            POD_LIMIT,
-            async || {
-                let Some(pod) = pods.get_opt(name).await? else {
-                    return Ok(Err("there is no such pod".to_owned()));
-                };
-                if wanted(&pod) {
-                    return Ok(Ok(Ok(pod)));
-                }
-                Ok(match Phase::of(&pod).hopeless {
-                    Some(reason) => Ok(Err(reason)),
-                    None => Err(describe(&pod)),
-                })
-            },
-        )
+        let seen = wait_until(&self.cluster, &format!("pod {name} {what}"), async || {
+            let Some(pod) = pods.get_opt(name).await? else {
+                return Ok(Err("there is no such pod".to_owned()));
+            };
+            if wanted(&pod) {
+                return Ok(Ok(Ok(pod)));
+            }
+            Ok(match Phase::of(&pod).hopeless {
+                Some(reason) => Ok(Err(reason)),
+                None => Err(describe(&pod)),
+            })
+        })
         .await?;
         seen.map_err(|reason| {
             Failure::new(format!(
@@ -250,7 +237,7 @@ impl Test {
         let mut stdout = process.stdout().expect("stdout was asked for");
         let mut stderr = process.stderr().expect("stderr was asked for");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let (out_end, err_end, status) = tokio::time::timeout(Duration::from_secs(30), async {
+        let (out_end, err_end, status) = tokio::time::timeout(PATIENCE, async {
             tokio::join!(
                 stdout.read_to_end(&mut out),
                 stderr.read_to_end(&mut err),
@@ -258,7 +245,12 @@ impl Test {
             )
         })
         .await
-        .map_err(|_| Failure::new(format!("{command:?} did not end within 30 s")))?;
+        .map_err(|_| {
+            Failure::new(format!(
+                "{command:?} did not end within {} s",
+                PATIENCE.as_secs()
+            ))
+        })?;
         out_end
             .and(err_end)
             .map_err(Failure::of("read the output"))?;
@@ -323,7 +315,7 @@ impl Test {
             }
             Ok::<_, kube::Error>(lines.join("\n"))
         };
-        let mut report = match tokio::time::timeout(Duration::from_secs(10), gather).await {
+        let mut report = match tokio::time::timeout(Duration::from_secs(30), gather).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => format!("the cluster cannot be asked for more: {error}"),
             Err(_) => "the cluster cannot be asked for more: it does not answer".to_owned(),

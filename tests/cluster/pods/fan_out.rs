@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Failure, Level, Phase, Test, check, container, merged, pod, run, wait_until};
+use crate::harness::{
+    Failure, Level, PATIENCE, Phase, Test, check, container, merged, pod, run, wait_until,
+};
 
 /// A pod of an application, whose environment says a colour.
 fn colourful(name: &str, colour: &str, more: Value) -> Value {
@@ -98,19 +100,14 @@ async fn answers_that_agree_are_shown_once_and_who_differs_or_fails_is_named() {
             .delete("web-4", &DeleteParams::default().grace_period(0))
             .await?;
         let pods: Api<Pod> = test.api();
-        wait_until(
-            &test.cluster,
-            "three pods are left",
-            Duration::from_secs(30),
-            async || {
-                let count = pods.list(&ListParams::default()).await?.items.len();
-                Ok(if count == 3 {
-                    Ok(())
-                } else {
-                    Err(format!("{count} pods"))
-                })
-            },
-        )
+        wait_until(&test.cluster, "three pods are left", async || {
+            let count = pods.list(&ListParams::default()).await?.items.len();
+            Ok(if count == 3 {
+                Ok(())
+            } else {
+                Err(format!("{count} pods"))
+            })
+        })
         .await?;
         let ran = test
             .kdbg(&["env", "-l", "app=shop", "-q"])
@@ -182,7 +179,7 @@ async fn a_hundred_pods_are_asked_by_one_command_at_most_sixteen_at_once() {
             pod["spec"]["automountServiceAccountToken"] = false.into();
             test.create_object::<Pod>(pod).await?;
         }
-        wait_until(&test.cluster, "all pods are ready", Duration::from_secs(100), async || {
+        wait_until(&test.cluster, "all pods are ready", async || {
             let list = pods.list(&ListParams::default()).await?.items;
             let ready = list.iter().filter(|pod| Phase::of(pod).ready).count();
             let first = list.iter().find(|pod| !Phase::of(pod).ready).map(ResourceExt::name_any);
@@ -193,8 +190,7 @@ async fn a_hundred_pods_are_asked_by_one_command_at_most_sixteen_at_once() {
             let kdbg = env!("CARGO_BIN_EXE_kdbg");
             let mut command = test.command_of(Path::new("python3"), &["-S", "-c", MEASURE, kdbg, "env", "-l", "app=shop", "--timeout", "50s"]);
             command.stdin(Stdio::null());
-            let limit = Duration::from_secs(100);
-            let ran = test.run_within(command, limit).await?.ended_with(0)?;
+            let ran = test.run_within(command, PATIENCE).await?.ended_with(0)?;
             check(ran.stdout.starts_with(&format!("# {COUNT} pods agree: ")), || format!("{ran}"))?;
             let peak = ran.stderr.lines().find_map(|line| line.strip_prefix("peak ")?.parse::<u64>().ok());
             let peak = peak.ok_or_else(|| Failure::new(format!("no measure: {ran}")))? / 1024;

@@ -10,7 +10,9 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::living_agents;
-use crate::harness::{Failure, Level, Test, check, container, image_name, pod, run, wait_until};
+use crate::harness::{
+    Failure, Level, PATIENCE, Test, check, container, image_name, pod, run, wait_until,
+};
 
 async fn start(test: &Test, name: &str) -> Result<(), Failure> {
     let app = container("app", "python:user", json!({}));
@@ -170,7 +172,7 @@ async fn an_image_without_a_shell_is_refused_at_once_with_the_reason() {
             let ran = test.kdbg(&["env", "app", "--image", &image]).await?.ended_with(4)?;
             let ran = ran.said(&format!("image {image} carries no agent, and none can be carried there: it has no shell"))?
                 .said("hint: name an image that the node can get with `--image` (any with a shell does)")?;
-            check(ran.took < Duration::from_secs(15), || format!("it waited for what cannot come: {ran}"))?;
+            check(ran.took < Duration::from_mins(1), || format!("it waited for what cannot come: {ran}"))?;
         }
         // the pod is none the worse for it
         test.kdbg(&["env", "app"]).await?.ended_with(0)?;
@@ -201,7 +203,7 @@ async fn an_image_that_was_asked_for_and_cannot_be_had_is_an_error_and_ctrl_c_en
         ]);
         let ran = interrupted(test, command).await?;
         check(ran.0 == Some(130), || format!("ended with {ran:?}"))?;
-        check(ran.1 < Duration::from_secs(3), || {
+        check(ran.1 < Duration::from_secs(20), || {
             format!("Ctrl-C was heard late: {ran:?}")
         })
     })
@@ -215,19 +217,14 @@ async fn interrupted(
 ) -> Result<(Option<i32>, Duration), Failure> {
     let before = living_agents(test, "app").await?.len();
     let mut child = command.spawn().map_err(Failure::of("start kdbg"))?;
-    wait_until(
-        &test.cluster,
-        "kdbg has added its container",
-        Duration::from_secs(10),
-        async || {
-            let count = living_agents(test, "app").await?.len();
-            Ok(if count > before {
-                Ok(())
-            } else {
-                Err(format!("{count} containers"))
-            })
-        },
-    )
+    wait_until(&test.cluster, "kdbg has added its container", async || {
+        let count = living_agents(test, "app").await?.len();
+        Ok(if count > before {
+            Ok(())
+        } else {
+            Err(format!("{count} containers"))
+        })
+    })
     .await?;
     let pid = child
         .id()
@@ -235,7 +232,7 @@ async fn interrupted(
         .ok_or_else(|| Failure::new("kdbg has ended already"))?;
     let told = Instant::now();
     kill(Pid::from_raw(pid), Signal::SIGINT).map_err(Failure::of("interrupt kdbg"))?;
-    let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await;
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await;
     let status = status.map_err(|_| Failure::new("kdbg does not hear Ctrl-C"))?;
     Ok((
         status.map_err(Failure::of("wait for kdbg"))?.code(),

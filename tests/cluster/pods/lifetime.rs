@@ -4,14 +4,14 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 use super::{agents, living_agents};
-use crate::harness::{Failure, Level, Test, check, container, pod, run, wait_until};
+use crate::harness::{Failure, Level, PATIENCE, Test, check, container, pod, run, wait_until};
 
 /// A pod whose target can be told to end, and that has a file too large to lie in the pipes on the way.
 fn target(name: &str) -> Value {
@@ -100,7 +100,7 @@ async fn a_target_that_is_restarted_under_a_command_is_named_as_the_reason() {
             .map_err(Failure::of("read from kdbg"))?;
         restart(test, "app").await?;
         let (mut rest, mut said) = (Vec::new(), String::new());
-        let ended = tokio::time::timeout(Duration::from_secs(30), async {
+        let ended = tokio::time::timeout(PATIENCE, async {
             tokio::join!(
                 stdout.read_to_end(&mut rest),
                 stderr.read_to_string(&mut said),
@@ -187,34 +187,34 @@ async fn serving(test: &Test, pod: &str) -> Result<Vec<String>, Failure> {
 
 /// Waits until no agent serves in a pod any more, whose container may just be starting.
 async fn nobody_serves(test: &Test, pod_name: &str) -> Result<(), Failure> {
-    // a container that was added by a command which was killed right then still has to start
-    test.wait_for_pod(pod_name, "has an agent that rests", |pod| {
+    // a container that was added by a command which was killed right then still has to start; there is none when every
+    // command was killed before it had come that far
+    test.wait_for_pod(pod_name, "has an agent that rests, or none", |pod| {
+        let is_added = pod
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.ephemeral_containers.is_some());
         let statuses = pod
             .status
             .as_ref()
-            .and_then(|status| status.ephemeral_container_statuses.clone())
-            .unwrap_or_default();
-        statuses.iter().any(|status| {
+            .and_then(|status| status.ephemeral_container_statuses.as_deref());
+        let is_running = |status: &ContainerStatus| {
             status
                 .state
                 .as_ref()
                 .is_some_and(|state| state.running.is_some())
-        })
+        };
+        !is_added || statuses.unwrap_or_default().iter().any(is_running)
     })
     .await?;
-    wait_until(
-        &test.cluster,
-        "no agent serves",
-        Duration::from_secs(20),
-        async || {
-            let left = serving(test, pod_name).await?;
-            Ok(if left.is_empty() {
-                Ok(())
-            } else {
-                Err(left.join("; "))
-            })
-        },
-    )
+    wait_until(&test.cluster, "no agent serves", async || {
+        let left = serving(test, pod_name).await?;
+        Ok(if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join("; "))
+        })
+    })
     .await
 }
 
@@ -236,6 +236,7 @@ async fn fifty_killed_clients_leave_no_agent_serving() {
             killed.elapsed()
         );
         for name in &names {
+            test.kdbg(&["env", name]).await?.ended_with(0)?;
             let ran = test
                 .kdbg(&["env", name, "-o", "json"])
                 .await?

@@ -1,7 +1,5 @@
 //! Pods of every shape: the right process is found, or it is said why there is none.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -225,7 +223,6 @@ async fn a_static_pod_is_refused() {
         wait_until(
             &test.cluster,
             "the static pod is gone with its file",
-            Duration::from_secs(40),
             async || {
                 let left = pods.list(&ListParams::default()).await?.items;
                 Ok(if left.is_empty() {
@@ -245,7 +242,6 @@ async fn refuses_static(test: &Test) -> Result<(), Failure> {
     let name = wait_until(
         &test.cluster,
         "the mirror of the static pod is there",
-        Duration::from_secs(40),
         async || {
             let list = pods.list(&ListParams::default()).await?;
             Ok(list
@@ -352,20 +348,15 @@ async fn whatever_has_pods_leads_to_one_of_them_and_says_which() {
         test.create_object::<Job>(job).await?;
         test.service("web", 80).await?;
         let pods: Api<Pod> = test.api();
-        wait_until(
-            &test.cluster,
-            "all pods are ready",
-            Duration::from_mins(1),
-            async || {
-                let list = pods.list(&ListParams::default()).await?.items;
-                let ready = list.iter().filter(|pod| Phase::of(pod).ready).count();
-                Ok(if ready == 5 {
-                    Ok(())
-                } else {
-                    Err(format!("{ready} of 5"))
-                })
-            },
-        )
+        wait_until(&test.cluster, "all pods are ready", async || {
+            let list = pods.list(&ListParams::default()).await?.items;
+            let ready = list.iter().filter(|pod| Phase::of(pod).ready).count();
+            Ok(if ready == 5 {
+                Ok(())
+            } else {
+                Err(format!("{ready} of 5"))
+            })
+        })
         .await?;
         let sets: Api<ReplicaSet> = test.api();
         let set = sets

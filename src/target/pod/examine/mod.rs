@@ -538,7 +538,7 @@ async fn ask_agent(
         target: &found.found.name,
         idle: options.idle,
     };
-    let session = inject::converse(
+    let (session, _) = inject::converse(
         &found.cluster,
         &found.pod,
         &found.found,
