@@ -17,7 +17,7 @@ use crate::{
         exit::ExitStatus,
         printer::{Kept, Printer},
     },
-    target::{Candidate, Place, Target, Wanted},
+    target::{Candidate, Place, Target, Wanted, pod::Described},
 };
 
 /// Pods that are asked at once.
@@ -78,11 +78,12 @@ pub(super) struct Gathered {
     pub(super) failed: Vec<(String, CommandError)>,
 }
 
-/// Runs a command on each pod of the target. `prepare` is called when a pod is found, before an agent is beside it.
+/// Runs a command on each pod of the target. `prepare` is called when a pod is found, before an agent is beside it, with
+/// what the cluster tells of it.
 pub(super) async fn gather<P>(
     args: &TargetArgs,
     printer: &Printer,
-    prepare: impl Fn(&Candidate) -> P,
+    prepare: impl Fn(Option<Described>) -> P,
     look: impl AsyncFn(Target, P, &mut Printer) -> Result<ExitStatus, CommandError>,
 ) -> Result<Gathered, CommandError> {
     let wanted = args.wanted()?;
@@ -101,7 +102,7 @@ pub(super) async fn gather<P>(
     let mut answers: Vec<_> = stream::iter(candidates.into_iter().enumerate())
         .map(async |(place, candidate)| {
             let name = candidate.name();
-            let prepared = prepare(&candidate);
+            let prepared = prepare(candidate.described());
             let answer = ask(candidate, prepared, &wanted, printer_of_one(), &look).await;
             (place, name, answer)
         })

@@ -9,7 +9,10 @@ use crate::{
     evidence::choice::Reason,
     protocol::message::{Process, Reading},
     render::safe,
-    target::{Candidate, Place, Target, pod},
+    target::{
+        Place, Target,
+        pod::{self, Described},
+    },
 };
 
 pub mod attach;
@@ -63,11 +66,11 @@ async fn open(args: &TargetArgs, printer: &Printer) -> Result<Target, CommandErr
     Ok(target)
 }
 
-/// The same; `prepare` is called when the target is found, before an agent is beside it.
+/// The same; `prepare` is called when the target is found, before an agent is beside it, with what the cluster tells of it.
 async fn open_prepared<P>(
     args: &TargetArgs,
     printer: &Printer,
-    prepare: impl FnOnce(&Candidate) -> P,
+    prepare: impl FnOnce(Option<Described>) -> P,
 ) -> Result<(Target, P), CommandError> {
     if args.cluster.all {
         return Err(
@@ -77,9 +80,7 @@ async fn open_prepared<P>(
     }
     let wanted = args.wanted()?;
     let progress = printer.progress(format!("getting beside {}", wanted.selector));
-    let found = Target::find(&wanted).await?;
-    let prepared = prepare(&found);
-    let target = found.open(&wanted).await?;
+    let (target, prepared) = Target::open_prepared(&wanted, prepare).await?;
     drop(progress);
     let chosen = !matches!(target.choice.reason, Reason::Only | Reason::Asked);
     if chosen || matches!(target.place, Place::Pod(_)) {

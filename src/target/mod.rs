@@ -170,6 +170,15 @@ impl fmt::Display for Target {
 impl Target {
     /// Finds the target, the best one where a name means several, and opens it.
     pub async fn open(wanted: &Wanted) -> Result<Self, TargetError> {
+        let (target, ()) = Self::open_prepared(wanted, |_| ()).await?;
+        Ok(target)
+    }
+
+    /// The same; `prepare` is called when it is found, before an agent is beside it, with what the cluster tells of it.
+    pub async fn open_prepared<P>(
+        wanted: &Wanted,
+        prepare: impl FnOnce(Option<Described>) -> P,
+    ) -> Result<(Self, P), TargetError> {
         // Boxed, as the other ways are.
         let kept = Box::pin(pod::keep::take(
             &wanted.pod,
@@ -178,13 +187,16 @@ impl Target {
         ))
         .await;
         if let Some(opened) = kept {
-            return Ok(opened.into());
+            let prepared = prepare(Some(opened.place.described()));
+            return Ok((opened.into(), prepared));
         }
-        Self::find(wanted).await?.open(wanted).await
+        let found = Self::find(wanted).await?;
+        let prepared = prepare(found.described());
+        Ok((found.open(wanted).await?, prepared))
     }
 
     /// Finds the target, the best one where a name means several.
-    pub async fn find(wanted: &Wanted) -> Result<Candidate, TargetError> {
+    async fn find(wanted: &Wanted) -> Result<Candidate, TargetError> {
         let mut candidates = wanted.candidates().await?;
         if candidates.is_empty() {
             return Err(TargetError::Empty {

@@ -105,6 +105,8 @@ for path, content in json.load(open('/config/tree.json')).items():
     pod(name, &[page], merged(spec, pod_more))
 }
 
+const REPLICAS: usize = 2;
+
 /// Runs the page as a Deployment, as people do, and answers the name of its pod.
 async fn deploy(test: &Test, name: &str, code: &str) -> Result<String, Failure> {
     let template = page(name, code, json!({}), json!({}));
@@ -112,6 +114,7 @@ async fn deploy(test: &Test, name: &str, code: &str) -> Result<String, Failure> 
     test.create_object::<Deployment>(json!({
         "metadata": {"name": name},
         "spec": {
+            "replicas": REPLICAS,
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
         },
@@ -121,11 +124,14 @@ async fn deploy(test: &Test, name: &str, code: &str) -> Result<String, Failure> 
     let of_it = ListParams::default().labels(&format!("app={name}"));
     wait_until(
         &test.cluster,
-        "the Deployment has a pod that is ready",
+        "the pods of the Deployment are ready",
         async || {
             let list = pods.list(&of_it).await?;
-            let ready = list.iter().find(|pod| Phase::of(pod).ready);
-            Ok(ready.map_or_else(|| Err("none is".to_owned()), |pod| Ok(pod.name_any())))
+            let ready: Vec<_> = list.iter().filter(|pod| Phase::of(pod).ready).collect();
+            Ok(match ready.as_slice() {
+                [first, ..] if ready.len() == REPLICAS => Ok(first.name_any()),
+                _ => Err(format!("{} are", ready.len())),
+            })
         },
     )
     .await
@@ -269,6 +275,7 @@ async fn names_all_four_facts(test: &Test, repository: &str, address: &str) -> R
     check(ids == ["src.not-on-ref", "src.drift"], || {
         format!("other findings are listed: {json}")
     })?;
+    all_pods_agree(test, repository).await?;
     let html = diagnose(test, "deploy/productpage-v1", repository, &["-o", "html"])
         .await?
         .ended_with(1)?;
@@ -276,6 +283,25 @@ async fn names_all_four_facts(test: &Test, repository: &str, address: &str) -> R
         html.stdout.contains("env.service-link-collision") && html.stdout.ends_with("</html>\n"),
         || html.to_string(),
     )
+}
+
+/// Both replicas have the same verdict, which is said once.
+async fn all_pods_agree(test: &Test, repository: &str) -> Result<(), Failure> {
+    let ran = diagnose(
+        test,
+        "deploy/productpage-v1",
+        repository,
+        &["--all", "-o", "json"],
+    )
+    .await?
+    .ended_with(1)?;
+    let report = ran.json()?;
+    let groups = report["groups"].as_array().map_or(0, Vec::len);
+    let pods = report["groups"][0]["pods"].as_array().map_or(0, Vec::len);
+    let causes = findings(&report["groups"][0]["report"], "causes").len();
+    check((groups, pods, causes) == (1, REPLICAS, 2), || {
+        format!("the pods are not together: {ran}")
+    })
 }
 
 /// What somebody complains of is asked for from the pod; the whole is kept and shown again without the cluster.

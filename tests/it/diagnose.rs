@@ -235,3 +235,51 @@ fn what_was_saved_is_shown_again_without_the_target() {
     let (process, _folder) = self::process(MASTER);
     assert_code(&diagnose(&process, repository.path(), &["--save", path]), 2);
 }
+
+#[test]
+fn a_bundle_has_what_was_looked_at_and_no_secret() {
+    const SECRET: &str = "correct-horse-battery";
+    let (_, folder) = process(PULL_REQUEST);
+    // The same secret stands in the code, where its name does not tell.
+    let code = format!("{PULL_REQUEST}greeting = '{SECRET}'\n");
+    std::fs::write(folder.path().join("page.py"), code).unwrap();
+    let mut command = idle();
+    command
+        .current_dir(folder.path())
+        .envs(LINKS)
+        .env("DB_PASSWORD", SECRET)
+        .env("DB", format!("pg://me:{SECRET}@db/x"));
+    let process = Running::start(&mut command);
+    let repository = repository();
+    let kept = tempfile::tempdir().unwrap();
+    for flag in ["--deadline=30s", "--show-secrets"] {
+        let bundle = kept.path().join(flag.trim_start_matches('-'));
+        let path = bundle.to_str().unwrap();
+        assert_code(
+            &diagnose(&process, repository.path(), &["--save", path, flag]),
+            1,
+        );
+        let read = |name: &str| {
+            let path = bundle.join("raw").join(name);
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        assert!(read("environ").contains("REVIEWS_PORT=tcp://10.0.0.7:9080\n"));
+        assert!(
+            read("patch.diff").contains("+port = '9080'"),
+            "{}",
+            read("patch.diff")
+        );
+        assert!(read("sockets.tsv").starts_with("protocol\tstate"));
+        for name in [
+            "environ",
+            "patch.diff",
+            "hosts",
+            "resolv.conf",
+            "sockets.tsv",
+        ] {
+            let path = bundle.join("raw").join(name);
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            assert!(!text.contains(SECRET), "{flag} {name}: {text}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod applets;
 mod attach;
 mod containers;
 mod diagnose;
+mod diagnose_built;
 mod diff_oracle;
 mod diff_pod;
 mod diff_src;

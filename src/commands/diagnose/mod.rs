@@ -43,7 +43,7 @@ use crate::{
         findings::{JsonVerdict, text},
         safe,
     },
-    target::Candidate,
+    target::pod::Described,
 };
 
 /// Arguments of `kdbg diagnose`.
@@ -205,12 +205,12 @@ fn made_by() -> String {
 
 impl DiagnoseArgs {
     /// Asks the cluster of what was found, while the agent is on its way there.
-    fn early(&self, found: &Candidate) -> Early {
+    fn early(&self, found: Option<Described>) -> Early {
         let ask = Ask {
             registry: self.registry,
             ..Ask::default()
         };
-        Early::begin(found.described(), ask)
+        Early::begin(found, ask)
     }
 }
 

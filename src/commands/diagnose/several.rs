@@ -26,6 +26,7 @@ use crate::{
         safe,
         saved::{Saved, SavedError},
     },
+    target::Place,
 };
 
 /// Looks at all pods of the target.
@@ -48,8 +49,15 @@ pub(super) async fn run(
             let looking = look(args, reference, &target, early, &named, &progress);
             let verdict = Box::pin(looking).await;
             let status = verdict.and_then(|(mut verdict, files)| {
+                let folder = match &target.place {
+                    // Only there can two pods have one name.
+                    Place::Pod(place) if args.target.cluster.all_namespaces => {
+                        format!("{}/{named}", place.namespace)
+                    }
+                    _ => named.clone(),
+                };
                 let files = files.into_iter();
-                let files = files.map(|(name, content)| (format!("{named}/{name}"), content));
+                let files = files.map(|(name, content)| (format!("{folder}/{name}"), content));
                 raw.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .extend(files);
@@ -312,5 +320,123 @@ impl Several {
             verdict,
         }));
         bundle::html(&sections, &self.file.target, &self.file.made_by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::findings::{Confidence, Fact, RuledOut, Severity};
+
+    fn finding(id: Id, about: &str, text: &str, source: Source) -> Finding {
+        Finding {
+            id,
+            about: about.into(),
+            severity: Severity::Medium,
+            confidence: Confidence::Certain,
+            cause: format!("{about} is wrong").into(),
+            facts: vec![Fact {
+                text: text.into(),
+                source,
+            }],
+            refuted_by: String::new(),
+            next: Vec::new(),
+        }
+    }
+
+    fn verdict(milliseconds: &str) -> Verdict {
+        let tried = format!("it answers in {milliseconds}");
+        Verdict {
+            causes: vec![finding(Id::Stale, "LEVEL", &tried, Source::Probe)],
+            listed: vec![finding(
+                Id::ReplicasDiffer,
+                "deploy/page",
+                "two digests",
+                Source::Status,
+            )],
+            ruled_out: vec![RuledOut {
+                what: "the network".to_owned(),
+                because: tried,
+            }],
+            ..Verdict::default()
+        }
+    }
+
+    #[test]
+    fn what_was_measured_parts_no_pods_and_what_is_true_does() {
+        assert_eq!(essence(&verdict("5 ms")), essence(&verdict("7 ms")));
+        let mut other = verdict("5 ms");
+        other.causes[0].about = "COLOUR".into();
+        other.causes[0].cause = "COLOUR is wrong".into();
+        assert_ne!(essence(&verdict("5 ms")), essence(&other));
+        let mut other = verdict("5 ms");
+        other.ruled_out.clear();
+        assert_ne!(essence(&verdict("5 ms")), essence(&other));
+    }
+
+    #[test]
+    fn what_is_about_all_pods_is_said_once() {
+        let (mut one, mut two) = (verdict("1 ms"), verdict("2 ms"));
+        let mut shared = Verdict::default();
+        take_shared(&mut one, &mut shared);
+        take_shared(&mut two, &mut shared);
+        assert!(one.listed.is_empty() && two.listed.is_empty());
+        assert_eq!(shared.listed.len(), 1);
+    }
+
+    #[test]
+    fn what_was_saved_of_several_pods_is_read_back() {
+        let report = |verdict: &Verdict| {
+            serde_json::value::to_raw_value(&Report {
+                verdict: JsonVerdict(verdict),
+                target: "deploy/page",
+                made_by: "kdbg 1, today",
+                process: (),
+            })
+            .unwrap()
+        };
+        let shared = Verdict {
+            listed: verdict("1 ms").listed,
+            ..Verdict::default()
+        };
+        let group = |pods: &[&str], verdict: &Verdict| Group {
+            pods: pods.iter().map(|&pod| pod.to_owned()).collect(),
+            report: report(verdict),
+        };
+        let own = Verdict {
+            listed: Vec::new(),
+            ..verdict("1 ms")
+        };
+        let several = Several::read(File {
+            schema: SCHEMA,
+            target: "deploy/page".to_owned(),
+            made_by: "kdbg 1, today".to_owned(),
+            together: report(&shared),
+            groups: vec![group(&["a", "b"], &own), group(&["c"], &Verdict::default())],
+            failed: vec![Failed {
+                pod: "d".to_owned(),
+                error: "no agent".to_owned(),
+            }],
+        })
+        .unwrap();
+        let text = several.text().unwrap();
+        let headings: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).collect();
+        assert_eq!(
+            headings,
+            [
+                "# all pods together",
+                "# 2 pods agree: a, b",
+                "# c differs",
+                "# d has not answered"
+            ]
+        );
+        assert_eq!(several.status(), ExitStatus::Found);
+        let page = several.html().unwrap();
+        assert_eq!(page.matches("two digests").count(), 1);
+        assert!(page.contains("no agent"));
+        let kept = serde_json::to_string(&several.file).unwrap();
+        let read = Several::parse(&kept).unwrap().unwrap();
+        assert_eq!(read.text().unwrap(), text);
+        assert!(Several::parse(report(&own).get()).is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! The steps of a comparison, from two lists of files to what differs and what is noise. Nothing is printed here.
 
+use std::sync::Arc;
+
 use super::{
     archives,
     contents::Cache,
@@ -135,7 +137,7 @@ impl<'a> Run<'a> {
         pins: &Pins,
         facts: &TargetFacts,
         progress: &Progress,
-    ) -> Result<(RunningTree, Vec<ReferenceFile>), CommandError> {
+    ) -> Result<(RunningTree, Arc<Vec<ReferenceFile>>), CommandError> {
         let hash = self.reference.hash_kind();
         let running = list(self.target, pins, facts, hash, self.max_file_size, progress);
         let (running, tree) = tokio::join!(running, self.reference.tree());

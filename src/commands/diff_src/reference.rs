@@ -35,7 +35,7 @@ pub(in crate::commands) struct Reference {
     /// The history, read when it is asked for; once for all pods.
     history: OnceCell<Option<Arc<Prepared>>>,
     /// The files of the commit, in the same way.
-    files: OnceCell<Vec<ReferenceFile>>,
+    files: OnceCell<Arc<Vec<ReferenceFile>>>,
 }
 
 impl Reference {
@@ -126,9 +126,9 @@ impl Reference {
     }
 
     /// All files of the commit.
-    pub(super) async fn tree(&self) -> Result<Vec<ReferenceFile>, CommandError> {
+    pub(super) async fn tree(&self) -> Result<Arc<Vec<ReferenceFile>>, CommandError> {
         self.files
-            .get_or_try_init(|| self.read_tree())
+            .get_or_try_init(async || self.read_tree().await.map(Arc::new))
             .await
             .cloned()
     }

@@ -1,6 +1,6 @@
 //! The comparison as facts for findings, and the list of the code that runs.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bstr::{BString, ByteSlice as _};
 
@@ -64,7 +64,7 @@ pub(in crate::commands) struct Listing<'a> {
     pub(in crate::commands) code: Code,
     facts: &'a TargetFacts,
     pins: Pins,
-    trees: Option<(Run<'a>, RunningTree, Vec<ReferenceFile>)>,
+    trees: Option<(Run<'a>, RunningTree, Arc<Vec<ReferenceFile>>)>,
 }
 
 impl<'a> Listing<'a> {

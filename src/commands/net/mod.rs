@@ -197,7 +197,9 @@ pub(super) async fn verdict(
         };
         let directory = cluster::directory(target, early);
         let known = Known::read(target, false, since, directory).await?;
-        if without_owner(&known.sockets, &known.directory).is_empty() {
+        // What lies outside of the cluster is nobody's in either list.
+        let may_be_younger = ["no-live-owner", "no-object", "unknown"];
+        if of_kinds(&known.sockets, &known.directory, &may_be_younger).is_empty() {
             let names = known.names();
             return Ok(known.judge(names.as_ref()));
         }
@@ -220,16 +222,17 @@ async fn sockets(target: &Target, unix: bool) -> Result<Sockets, RequestError> {
 
 /// The peers that no object has, as far as could be listed.
 fn without_owner(sockets: &Sockets, directory: &Directory) -> Vec<IpAddr> {
+    let kinds = ["no-live-owner", "no-object", "unknown", "external"];
+    of_kinds(sockets, directory, &kinds)
+}
+
+/// The peers whose owners are of these kinds.
+fn of_kinds(sockets: &Sockets, directory: &Directory, kinds: &[&str]) -> Vec<IpAddr> {
     let names = Names::new(directory);
     let mut addresses: Vec<IpAddr> = sockets
         .connections()
         .filter_map(Socket::far)
-        .filter(|far| {
-            matches!(
-                names.owner(*far).kind(),
-                "no-live-owner" | "no-object" | "unknown" | "external"
-            )
-        })
+        .filter(|far| kinds.contains(&names.owner(*far).kind()))
         .map(|far| far.ip())
         .collect();
     addresses.sort_unstable();

@@ -77,8 +77,8 @@ pub struct ContainerSpec {
     pub env_from: Vec<EnvFrom>,
     /// `env`, in order.
     pub env: Vec<EnvVar>,
-    /// The managers that own an entry of `env` other than the one that owns the pod: webhooks, as far as
-    /// `managedFields` tell. By the variable's name.
+    /// Who else than the maker of the pod has put an entry into `env`: webhooks, and managers that came later, as far
+    /// as `managedFields` tell. By the variable's name.
     pub injected: BTreeMap<String, String>,
 }
 

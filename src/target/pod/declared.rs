@@ -459,8 +459,12 @@ fn field_value(path: &str, pod: &Pod) -> Lookup<String> {
     }
 }
 
-/// The variables that another manager than the container's own has put into the spec. A webhook that mutates a pod
-/// as it is created writes in the name of who creates it, so this tells only some.
+/// What put a variable into the spec as the pod was admitted: the API server notes who owns the fields of a new object
+/// before it hands it to the webhooks, so what they add has no owner (`handlers/create.go`; seen on 1.34).
+const WEBHOOK: &str = "an admission webhook (no field manager owns it)";
+
+/// The variables that somebody else than who made the pod has put into the spec, and who: another manager later on, or a
+/// webhook as it was created.
 fn injected(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
     let entries = || pod.metadata.managed_fields.iter().flatten();
     let owner = entries()
@@ -487,7 +491,38 @@ fn injected(pod: &Pod, container: &Container) -> BTreeMap<String, String> {
             }
         }
     }
+    if owner.is_some() {
+        for name in unowned(pod, container) {
+            injected.insert(name, WEBHOOK.to_owned());
+        }
+    }
     injected
+}
+
+/// The variables of which no manager is the owner. None where a name is there twice: the server keeps no owners then.
+fn unowned(pod: &Pod, container: &Container) -> Vec<String> {
+    let entries = pod.metadata.managed_fields.iter().flatten();
+    let owned: Vec<_> = entries
+        .filter_map(|entry| fields(entry, container)?.get("f:env")?.as_object())
+        .collect();
+    let declared: Vec<_> = container
+        .env
+        .iter()
+        .flatten()
+        .map(|one| &one.name)
+        .collect();
+    let distinct: BTreeSet<_> = declared.iter().collect();
+    // A list that is owned as a whole has no keys.
+    let is_whole = owned.iter().any(|fields| fields.is_empty());
+    if is_whole || distinct.len() < declared.len() {
+        return Vec::new();
+    }
+    let is_owned = |name: &str| {
+        let key = format!("k:{}", serde_json::json!({"name": name}));
+        owned.iter().any(|fields| fields.contains_key(&key))
+    };
+    let unowned = declared.into_iter().filter(|name| !is_owned(name));
+    unowned.cloned().collect()
 }
 
 /// What a manager owns of a container.
@@ -509,7 +544,10 @@ mod tests {
                 "name": "web-1", "namespace": "shop", "uid": "u-1", "labels": {"app": "web"},
                 "managedFields": [
                     {"manager": "kube-controller-manager", "fieldsV1": {"f:spec": {"f:containers": {
-                        "k:{\"name\":\"main\"}": {"f:image": {}, "f:env": {"k:{\"name\":\"A\"}": {}}}}}}},
+                        "k:{\"name\":\"main\"}": {"f:image": {}, "f:env": {
+                            "k:{\"name\":\"A\"}": {}, "k:{\"name\":\"EMPTY\"}": {}, "k:{\"name\":\"APP\"}": {},
+                            "k:{\"name\":\"IP\"}": {}, "k:{\"name\":\"MEM\"}": {}, "k:{\"name\":\"CPU\"}": {},
+                            "k:{\"name\":\"WANTED\"}": {}, "k:{\"name\":\"KEY\"}": {}}}}}}},
                     {"manager": "identity-webhook", "fieldsV1": {"f:spec": {"f:containers": {
                         "k:{\"name\":\"main\"}": {"f:env": {"k:{\"name\":\"ROLE\"}": {}}}}}}},
                 ],
@@ -597,6 +635,40 @@ mod tests {
         assert_eq!(references(&spec).len(), 2);
         assert_eq!(started_at(&pod(), "main"), Some(1_767_225_601_000));
         assert!(container_spec(&pod(), "other").is_none());
+    }
+
+    /// As an API server of version 1.34 answered for a pod that a webhook had changed while it was created.
+    #[test]
+    fn what_a_webhook_adds_to_a_new_pod_has_no_owner() {
+        let pod = |managed: Json| -> Pod {
+            let env = json!([{"name": "OWN", "value": "1"}, {"name": "INJECTED", "value": "by-the-hook"}]);
+            serde_json::from_value(json!({
+                "metadata": {"name": "victim", "managedFields": [
+                    {"manager": "kubectl-client-side-apply", "operation": "Update", "fieldsV1": {"f:spec": {
+                        "f:containers": {"k:{\"name\":\"app\"}": managed}}}},
+                    {"manager": "kubelet", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+                ]},
+                "spec": {"containers": [{"name": "app", "image": "i", "env": env}]},
+            }))
+            .unwrap()
+        };
+        let injected_of = |managed: Json| {
+            let injected = container_spec(&pod(managed), "app").unwrap().injected;
+            injected.into_keys().collect::<Vec<_>>()
+        };
+        let own = json!({".": {}, "f:name": {}, "f:value": {}});
+        let name = |name: &str| format!("k:{{\"name\":\"{name}\"}}");
+        assert_eq!(
+            injected_of(json!({"f:image": {}, "f:env": {".": {}, name("OWN"): own}})),
+            ["INJECTED"]
+        );
+        assert_eq!(injected_of(json!({"f:image": {}})), ["INJECTED", "OWN"]);
+        // Both are whose pod it is, and a server that tells nothing of the container says nothing of webhooks.
+        let both =
+            json!({"f:image": {}, "f:env": {".": {}, name("OWN"): own, name("INJECTED"): own}});
+        assert!(injected_of(both).is_empty());
+        assert!(injected_of(json!({"f:image": {}, "f:env": {}})).is_empty());
+        assert!(injected_of(json!({})).is_empty());
     }
 
     #[test]

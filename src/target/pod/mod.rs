@@ -322,6 +322,7 @@ impl PodFound {
         let (name, reused) = match inject::look(&self.pod, &wanted) {
             Entry::Present(name) => (name, true),
             Entry::Absent(name) => {
+                tracing::debug!(container = name, "adding the agent's container");
                 self.pod = inject::add(&self.cluster, &self.pod, &wanted, &name).await?;
                 (name, false)
             }
@@ -336,6 +337,7 @@ impl PodFound {
             options.limit,
         )
         .await?;
+        tracing::debug!("the agent answers");
         let agent = inject::Standing {
             container: name,
             path,

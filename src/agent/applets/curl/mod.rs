@@ -15,7 +15,7 @@ use bstr::ByteSlice as _;
 use self::{options::Options, place::Place, seen::Seen};
 use super::{Trouble, ask};
 use crate::protocol::message::{
-    HttpHead, HttpRequest, HttpVersion, ProbeRecord, ProcessId, Request,
+    HttpHead, HttpRequest, HttpUpload, HttpVersion, ProbeRecord, ProcessId, Request,
 };
 
 /// curl's own limit.
@@ -175,7 +175,7 @@ impl Transfer<'_> {
             method: options.method().into(),
             path: place.path.as_str().into(),
             fields: options.fields(place),
-            body: options.body.clone().unwrap_or_default().into(),
+            body: HttpUpload::Whole(options.body.clone().unwrap_or_default().into()),
             insecure: options.insecure,
             authorities: options.authorities.clone().map(Into::into),
             connect_limit: options.connect_limit(),
