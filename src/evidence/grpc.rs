@@ -89,7 +89,7 @@ impl Health {
         match self {
             Self::Serving => "SERVING".to_owned(),
             Self::Not(state) => state.clone(),
-            Self::Failed { code, .. } => status_name(*code).to_string(),
+            Self::Failed { code, .. } => status_name(*code),
             Self::Other(_) => "NO_GRPC".to_owned(),
         }
     }

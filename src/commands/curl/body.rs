@@ -250,17 +250,17 @@ fn part(Data { text, is_binary }: &Data) -> Result<Part, CommandError> {
                 Part::Input { begun, is_binary }
             })
         }
-        Some(path) => file(PathBuf::from(path), is_binary),
+        Some(path) => file(Path::new(path), is_binary),
     }
 }
 
-fn file(path: PathBuf, is_binary: bool) -> Result<Part, CommandError> {
+fn file(path: &Path, is_binary: bool) -> Result<Part, CommandError> {
     let read = || -> io::Result<Part> {
-        let mut file = File::open(&path)?;
+        let mut file = File::open(path)?;
         let status = file.metadata()?;
         if !status.is_file() {
             return Ok(Part::File {
-                path: path.clone(),
+                path: path.to_owned(),
                 length: None,
                 is_binary,
             });
@@ -281,12 +281,12 @@ fn file(path: PathBuf, is_binary: bool) -> Result<Part, CommandError> {
             length
         };
         Ok(Part::File {
-            path: path.clone(),
+            path: path.to_owned(),
             length: Some(length),
             is_binary,
         })
     };
-    read().map_err(|error| unreadable(&path, &error))
+    read().map_err(|error| unreadable(path, &error))
 }
 
 /// The beginning of something: all of it when it is short, and a byte more than short otherwise.
