@@ -175,7 +175,7 @@ async fn look(
 impl Kept {
     /// Stands beside the best pod that a selector means.
     pub async fn open(options: PodOptions, selector: &Selector) -> Result<Self, PodError> {
-        let (mut found, _) = super::find(&options, selector).await?;
+        let (mut found, _) = Box::pin(super::find(&options, selector)).await?;
         if found.is_empty() {
             return Err(PodError::NoPods {
                 selector: selector.to_string(),
@@ -235,7 +235,8 @@ impl Kept {
     /// Puts an agent beside the container as any command would, and notes where.
     async fn settle(&self, found: PodFound) -> Result<(), PodError> {
         let (pod, target) = (found.pod.clone(), found.found.clone());
-        let opened = found.open(&self.options, None).await?;
+        // The way there is long, and its future large.
+        let opened = Box::pin(found.open(&self.options, None)).await?;
         let Opened {
             session,
             place,
@@ -306,6 +307,7 @@ impl Kept {
 }
 
 /// An account that may not is told no again; the rest may pass.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it so")]
 fn trouble_of(error: PodError) -> Trouble {
     let reason = error.to_string();
     match error {
