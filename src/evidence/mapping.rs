@@ -204,7 +204,8 @@ impl<'a> Election<'a> {
                 if is_renamed && !is_first {
                     continue;
                 }
-                let fork = self.within_root(file.path.as_ref(), fork(file.path.as_ref(), place));
+                let path = file.path.as_ref();
+                let fork = within_root(self.roots, path, fork(path, place));
                 if !taken.contains(&(fork.0, fork.1.as_ref())) {
                     let factor = if is_renamed { 0.25 } else { 1.0 };
                     *votes.entry(fork).or_default() += weight * factor;
@@ -283,24 +284,6 @@ impl<'a> Election<'a> {
         rarity * substance
     }
 
-    /// A fork may lie above the root: `/srv/app` with `app` of the repository forks at `/srv`.
-    fn within_root(
-        &self,
-        path: &BStr,
-        (running, repository): (&'a BStr, &'a BStr),
-    ) -> (&'a BStr, BString) {
-        let holds = |root: &&BString, path: &BStr| strip(path, root.as_bstr()).is_some();
-        if self.roots.iter().any(|root| holds(&root, running)) {
-            return (running, repository.to_owned());
-        }
-        let above = self.roots.iter().filter(|root| holds(root, path));
-        let outermost = above.min_by_key(|root| root.len());
-        match outermost.and_then(|root| Some((root, strip(root.as_ref(), running)?))) {
-            Some((root, rest)) => (root.as_ref(), join(repository, rest)),
-            None => (running, repository.to_owned()),
-        }
-    }
-
     /// Takes what a mapping explains out of the election: what is equal there. What the reference has there with
     /// another content has no vote any more either: it is changed, wherever else its new content may lie.
     fn settle(&mut self, mapping: &Mapping) -> usize {
@@ -362,6 +345,24 @@ fn fork<'a>(running: &'a BStr, reference: &'a BStr) -> (&'a BStr, &'a BStr) {
             return (running, reference);
         }
         (running, reference) = (running_parent, reference_parent);
+    }
+}
+
+/// A fork may lie above the root: `/srv/app` with `app` of the repository forks at `/srv`.
+fn within_root<'a>(
+    roots: &'a [BString],
+    path: &BStr,
+    (running, repository): (&'a BStr, &BStr),
+) -> (&'a BStr, BString) {
+    let holds = |root: &&BString, path: &BStr| strip(path, root.as_bstr()).is_some();
+    if roots.iter().any(|root| holds(&root, running)) {
+        return (running, repository.to_owned());
+    }
+    let above = roots.iter().filter(|root| holds(root, path));
+    let outermost = above.min_by_key(|root| root.len());
+    match outermost.and_then(|root| Some((root, strip(root.as_ref(), running)?))) {
+        Some((root, rest)) => (root.as_ref(), join(repository, rest)),
+        None => (running, repository.to_owned()),
     }
 }
 

@@ -10,7 +10,7 @@ use bstr::{BStr, BString};
 
 use super::{
     COMMON, How, Mapping, ReferenceFile, RunningFile, SMALL, fork, is_boilerplate, join, noise,
-    parent, strip,
+    parent, strip, within_root,
 };
 
 /// Why the mapping that was voted for may be the wrong one.
@@ -105,7 +105,7 @@ fn best_by_name(
         let name = parent(file.path.as_ref()).1;
         by_name.entry(name).or_default().push(file.path.as_ref());
     }
-    let mut pairs: HashSet<(&BStr, &BStr)> = HashSet::new();
+    let mut pairs: HashSet<(&BStr, BString)> = HashSet::new();
     for file in code {
         let places = by_name.get(parent(file.path.as_ref()).1);
         for place in places
@@ -113,22 +113,20 @@ fn best_by_name(
             .into_iter()
             .flatten()
         {
-            let (running, repository) = fork(file.path.as_ref(), place);
-            let is_elsewhere = strip(repository, voted.repository.as_ref()).is_none();
-            if is_elsewhere
-                && roots
-                    .iter()
-                    .any(|root| strip(running, root.as_ref()).is_some())
-            {
+            let path = file.path.as_ref();
+            let (running, repository) = within_root(roots, path, fork(path, place));
+            let is_elsewhere = strip(repository.as_ref(), voted.repository.as_ref()).is_none();
+            let is_in_root = |root: &BString| strip(running, root.as_ref()).is_some();
+            if is_elsewhere && roots.iter().any(is_in_root) {
                 pairs.insert((running, repository));
             }
         }
     }
     let paths: HashSet<&BStr> = reference.iter().map(|file| file.path.as_ref()).collect();
-    let files = |(running, repository): &(&BStr, &BStr)| {
+    let files = |(running, repository): &(&BStr, BString)| {
         let named = |file: &&&RunningFile| {
             let rest = strip(file.path.as_ref(), running);
-            let path = rest.map(|rest| join(repository, rest));
+            let path = rest.map(|rest| join(repository.as_ref(), rest));
             path.is_some_and(|path| paths.contains(<&BStr>::from(path.as_slice())))
         };
         code.iter().filter(named).count()
@@ -136,7 +134,7 @@ fn best_by_name(
     let best = pairs.into_iter().map(|pair| (files(&pair), pair));
     let (count, (running, repository)) =
         best.max_by(|left, right| left.0.cmp(&right.0).then_with(|| right.1.cmp(&left.1)))?;
-    Some((running.to_owned(), repository.to_owned(), count))
+    Some((running.to_owned(), repository, count))
 }
 
 #[cfg(test)]
@@ -146,6 +144,10 @@ mod tests {
 
     /// What is doubted, as `running=repository`.
     fn doubted(files: &[(&str, &str)], tree: &[(&str, &str)]) -> Option<String> {
+        doubted_in("/app", files, tree)
+    }
+
+    fn doubted_in(root: &str, files: &[(&str, &str)], tree: &[(&str, &str)]) -> Option<String> {
         let files: Vec<_> = files
             .iter()
             .map(|(path, content)| running(path, &content.repeat(64)))
@@ -154,7 +156,7 @@ mod tests {
             .iter()
             .map(|(path, content)| reference(path, &content.repeat(64)))
             .collect();
-        let roots = ["/app".into()];
+        let roots = [root.into()];
         let mappings = learn(&files, &tree, &roots, &[]);
         doubt(&files, &tree, &roots, &mappings)
             .map(|doubt| format!("{}={}", doubt.running, doubt.repository))
@@ -178,6 +180,17 @@ mod tests {
         let shop = Some("/app=services/shop".to_owned());
         assert_eq!(doubted(&files, &TREE), shop);
         assert_eq!(doubted(&files[..2], &TREE), shop);
+    }
+
+    #[test]
+    fn a_root_that_is_called_like_its_folder_of_the_repository_is_no_other_case() {
+        let files = [
+            ("/srv/shop/main.py", "patched"),
+            ("/srv/shop/util/helpers.py", "moved"),
+            ("/srv/shop/util/text.py", "patched too"),
+        ];
+        let shop = Some("/srv/shop=services/shop".to_owned());
+        assert_eq!(doubted_in("/srv/shop", &files, &TREE), shop);
     }
 
     #[test]
