@@ -56,7 +56,7 @@ pub(super) fn answer(request: &TcpRequest, output: &mut dyn Output) -> Answer {
 }
 
 /// Has a connection over which nothing was said end with a reset. Closed in order it would stay in the pod's table for a
-/// minute (TIME_WAIT), and the next look at that could not tell whose it was. It is what load balancers do after a check.
+/// minute (`TIME_WAIT`), and the next look at that could not tell whose it was. It is what load balancers do after a check.
 fn leave_no_trace(stream: &TcpStream) {
     linger(stream, true);
 }

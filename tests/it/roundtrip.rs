@@ -557,7 +557,9 @@ fn write_forms(service: &Path) {
     write(&service.join("private.py"), content("private"));
     write(&service.join("words.txt"), utf16(&content("words")));
     let digest = Sha256::digest(OBJECT);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let size = OBJECT.len();
     let pointer =
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n");

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::{error::CommandError, progress::Progress},
     commands::{
-        declared::Beside,
+        declared::{Beside, Declared},
         diff_src::{Changes, Code, Listing, Reference},
         env, facts,
         fetch::is_final,
@@ -65,9 +65,7 @@ pub(super) async fn look(
         env::read(&target.session, target.process()),
         Beside::read(target),
         early.declared.get(),
-        Box::pin(Surveyed::read(
-            target, reference, &limit, wants_raw, progress
-        )),
+        Box::pin(Survey::read(target, reference, &limit, wants_raw, progress)),
         limit.within(early.replicas.get()),
         connections,
         limit.within(files_held(target, named, STALLED_AFTER)),
@@ -99,29 +97,25 @@ pub(super) async fn look(
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
-        replicas: match replicas {
-            Ok(Ok(replicas)) => replicas,
-            Ok(Err(error)) => return Err(error),
-            Err(why) => Lookup::Unreadable(why),
-        },
+        replicas: replicas.unwrap_or_else(|why| Ok(Lookup::Unreadable(why)))?,
         checks: Vec::new(),
         symptom: None,
-        files: match files {
-            Ok(Ok(files)) => Lookup::Found(files),
-            Ok(Err(error)) if is_final(&error) => return Err(error.into()),
-            Ok(Err(error)) => Lookup::Unreadable(error.to_string()),
-            Err(why) => Lookup::Unreadable(why),
-        },
+        files: unless_final(files)?,
         denied,
         redactor: Redactor::new(args.show_secrets),
     };
     let mut unchecked = Vec::new();
-    let (code, patch) = survey.add_to(&mut facts, &mut unchecked);
-    if let Some(code) = &code {
-        facts.hints = code::hints(target, code, &facts, &limit).await;
-        let reference = reference.get().and_then(Option::as_deref);
-        let sources = code::at_commit(target, reference, &facts.hints, &limit).await;
-        facts.code.extend(sources);
+    let mut patch = BString::default();
+    match survey {
+        Ok(survey) => {
+            let code;
+            (code, patch) = survey.add_to(&mut facts, &mut unchecked);
+            facts.hints = code::hints(target, &code, &facts, &limit).await;
+            let reference = reference.get().and_then(Option::as_deref);
+            let sources = code::at_commit(target, reference, &facts.hints, &limit).await;
+            facts.code.extend(sources);
+        }
+        Err(why) => without_code(why, &mut facts),
     }
     progress.say("trying what the code talks to");
     // Asking the process itself may make it connect to others; what it makes is told by the sockets before.
@@ -141,12 +135,7 @@ pub(super) async fn look(
         facts.symptom = Some(asked.ask(target, &limit).await);
     }
     tracing::debug!("everything is tried");
-    if let Lookup::Unreadable(why) = &declared.spec {
-        unchecked.push(Unchecked {
-            what: "what declares the variables, and what a restart would change".to_owned(),
-            why: why.clone(),
-        });
-    }
+    unchecked.extend(without_spec(&declared));
     let raw = if wants_raw {
         let material = Material {
             variables: &facts.variables,
@@ -162,6 +151,18 @@ pub(super) async fn look(
     verdict.unchecked.append(&mut unchecked);
     add_connections(&mut verdict, connections);
     Ok((verdict, raw))
+}
+
+/// What was read in time, or why not; an error where nothing more can be read.
+fn unless_final<T>(
+    read: Result<Result<T, RequestError>, String>,
+) -> Result<Lookup<T>, CommandError> {
+    Ok(match read {
+        Ok(Ok(found)) => Lookup::Found(found),
+        Ok(Err(error)) if is_final(&error) => return Err(error.into()),
+        Ok(Err(error)) => Lookup::Unreadable(error.to_string()),
+        Err(why) => Lookup::Unreadable(why),
+    })
 }
 
 /// Adds what is wrong with the connections, or why that is not known.
@@ -201,17 +202,14 @@ impl Limit {
 }
 
 /// The code of a target: what it is, how it differs, what it reads.
-enum Surveyed {
-    Read {
-        code: Code,
-        changes: Lookup<Changes>,
-        files: Vec<CodeFile>,
-        unchecked: Vec<Unchecked>,
-    },
-    Not(String),
+struct Survey {
+    code: Code,
+    changes: Lookup<Changes>,
+    files: Vec<CodeFile>,
+    unchecked: Vec<Unchecked>,
 }
 
-impl Surveyed {
+impl Survey {
     /// Lists the code; then compares it and reads what it asks for, both at once.
     async fn read(
         target: &Target,
@@ -219,23 +217,17 @@ impl Surveyed {
         limit: &Limit,
         wants_patch: bool,
         progress: &Progress,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let facts = limit.within(facts::fetch(target));
         // What is not open by the deadline is as good as none.
         let (facts, reference) = tokio::join!(facts, limit.within(reference.wait()));
-        let facts = match facts.map(|facts| facts.map_err(|error| error.to_string())) {
-            Ok(Ok(facts)) => facts,
-            Ok(Err(why)) | Err(why) => return Self::Not(why),
-        };
+        let facts = facts?.map_err(|error| error.to_string())?;
         let is_late = reference.is_err();
         let reference = reference.ok().and_then(|reference| reference.as_deref());
         let listing = limit
             .within(Listing::read(target, reference, &facts, progress))
             .await;
-        let listing = match listing.map(|listing| listing.map_err(|error| error.to_string())) {
-            Ok(Ok(listing)) => listing,
-            Ok(Err(why)) | Err(why) => return Self::Not(why),
-        };
+        let listing = listing?.map_err(|error| error.to_string())?;
         progress.say("comparing the code, and reading what it asks for");
         let code = listing.code.clone();
         let (changes, texts) = tokio::join!(
@@ -251,42 +243,23 @@ impl Surveyed {
         };
         let mut unchecked = Vec::new();
         let files = texts.beside(&changes, &mut unchecked);
-        Self::Read {
+        Ok(Self {
             code,
             changes,
             files,
             unchecked,
-        }
+        })
     }
 
     /// Puts what is known of the code to the facts, and answers what runs, and how that differs as a patch.
-    fn add_to(
-        self,
-        facts: &mut Facts<'_>,
-        unchecked: &mut Vec<Unchecked>,
-    ) -> (Option<Code>, BString) {
-        let mut patch = BString::default();
-        let (code, changes) = match self {
-            Self::Read {
-                code,
-                changes,
-                files,
-                unchecked: more,
-            } => {
-                facts.code = files;
-                unchecked.extend(more);
-                (code, changes)
-            }
-            Self::Not(why) => {
-                facts.drift = Lookup::Unreadable(why.clone());
-                facts.denied.push(denied("the running code", why));
-                return (None, patch);
-            }
-        };
-        for (path, failure) in code.unreadable.iter().take(MOST_PATHS) {
+    fn add_to(self, facts: &mut Facts<'_>, unchecked: &mut Vec<Unchecked>) -> (Code, BString) {
+        facts.code = self.files;
+        unchecked.extend(self.unchecked);
+        for (path, failure) in self.code.unreadable.iter().take(MOST_PATHS) {
             facts.denied.push(denied(safe(path), failure));
         }
-        match changes {
+        let mut patch = BString::default();
+        match self.changes {
             Lookup::Found(changes) => {
                 for (path, why) in changes.unshown.iter().take(MOST_PATHS) {
                     facts.denied.push(denied(safe(path), why));
@@ -301,8 +274,25 @@ impl Surveyed {
             }
             Lookup::Unreadable(why) => facts.drift = Lookup::Unreadable(why),
         }
-        (Some(code), patch)
+        (self.code, patch)
     }
+}
+
+/// What is not known where the pod's spec could not be read.
+fn without_spec(declared: &Declared) -> Option<Unchecked> {
+    let Lookup::Unreadable(why) = &declared.spec else {
+        return None;
+    };
+    Some(Unchecked {
+        what: "what declares the variables, and what a restart would change".to_owned(),
+        why: why.clone(),
+    })
+}
+
+/// Notes that the code could not be listed.
+fn without_code(why: String, facts: &mut Facts<'_>) {
+    facts.drift = Lookup::Unreadable(why.clone());
+    facts.denied.push(denied("the running code", why));
 }
 
 /// The environment, or why it could not be read, which is noted. That the process is gone is an error.

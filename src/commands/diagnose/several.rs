@@ -85,7 +85,7 @@ pub(super) async fn run(
         bundle::write(
             destination,
             &several.file,
-            &several.text()?,
+            &several.text(),
             &several.html()?,
             raw.into_inner().unwrap_or_else(PoisonError::into_inner),
         )?;
@@ -247,7 +247,7 @@ impl Several {
     /// Prints them.
     pub(super) fn print(&self, format: Format, printer: &mut Printer) -> Result<(), CommandError> {
         let page = match format {
-            Format::Text => self.text()?,
+            Format::Text => self.text(),
             Format::Json => return printer.json(&self.file),
             Format::Html => self.html()?,
         };
@@ -271,7 +271,7 @@ impl Several {
         together.into_iter().chain(groups).collect()
     }
 
-    fn text(&self) -> Result<String, CommandError> {
+    fn text(&self) -> String {
         let sections = self.sections();
         let mut parts: Vec<_> = sections
             .iter()
@@ -284,7 +284,7 @@ impl Several {
                 safe(error.as_bytes())
             ));
         }
-        Ok(parts.join("\n"))
+        parts.join("\n")
     }
 
     fn html(&self) -> Result<String, CommandError> {
@@ -419,7 +419,7 @@ mod tests {
             }],
         })
         .unwrap();
-        let text = several.text().unwrap();
+        let text = several.text();
         let headings: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).collect();
         assert_eq!(
             headings,
@@ -436,7 +436,7 @@ mod tests {
         assert!(page.contains("no agent"));
         let kept = serde_json::to_string(&several.file).unwrap();
         let read = Several::parse(&kept).unwrap().unwrap();
-        assert_eq!(read.text().unwrap(), text);
+        assert_eq!(read.text(), text);
         assert!(Several::parse(report(&own).get()).is_none());
     }
 }

@@ -87,7 +87,7 @@ async fn look(
 ) -> Result<ExitStatus, CommandError> {
     let progress = printer.progress("reading the sockets, and whose the peers are");
     let directory = cluster::directory(target, cluster::of_cluster(target));
-    let known = Known::read(target, args.all_sockets, args.since, directory).await?;
+    let known = Box::pin(Known::read(target, args.all_sockets, args.since, directory)).await?;
     drop(progress);
     let names = known.names();
     let verdict = known.judge(names.as_ref());
@@ -196,7 +196,7 @@ pub(super) async fn verdict(
             }
         };
         let directory = cluster::directory(target, early);
-        let known = Known::read(target, false, since, directory).await?;
+        let known = Box::pin(Known::read(target, false, since, directory)).await?;
         // What lies outside of the cluster is nobody's in either list.
         let may_be_younger = ["no-live-owner", "no-object", "unknown"];
         if of_kinds(&known.sockets, &known.directory, &may_be_younger).is_empty() {
@@ -205,7 +205,7 @@ pub(super) async fn verdict(
         }
     }
     let directory = cluster::directory(target, cluster::of_cluster(target));
-    let known = Known::read(target, false, since, directory).await?;
+    let known = Box::pin(Known::read(target, false, since, directory)).await?;
     let names = known.names();
     Ok(known.judge(names.as_ref()))
 }

@@ -134,11 +134,10 @@ impl<'a> Link<'a> {
         let built = places.first().and_then(|place| place.file.built.as_ref());
         let confidence = match built.map(|built| built.modified) {
             Some(Some(true)) => Confidence::Possible,
-            Some(_) => Confidence::Likely,
             None if is_shown && self.is_seen && self.state != LinkState::NotRead => {
                 Confidence::Certain
             }
-            None => Confidence::Likely,
+            Some(_) | None => Confidence::Likely,
         };
         let service = self
             .service

@@ -164,7 +164,7 @@ pub(super) fn by_name<'a>(
     }
     let mut counted: Vec<(usize, FolderPair)> =
         pairs.into_iter().map(|pair| (known(&pair), pair)).collect();
-    counted.sort_by(|left, right| right.0.cmp(&left.0));
+    counted.sort_by_key(|one| std::cmp::Reverse(one.0));
     let next = counted.get(1).map_or(0, |(count, _)| *count);
     let before = chosen.iter().map(known).max().unwrap_or(0);
     let (count, best) = counted.into_iter().next()?;

@@ -22,37 +22,41 @@ fn colourful(name: &str, colour: &str, more: Value) -> Value {
     pod
 }
 
+/// Four pods that run, one of them of another colour, and one that no node can run: it has no process to look at.
+async fn five_pods(test: &Test) -> Result<(), Failure> {
+    for (name, colour) in [
+        ("web-1", "blue"),
+        ("web-2", "blue"),
+        ("web-3", "blue"),
+        ("web-4", "green"),
+    ] {
+        test.create_object::<Pod>(colourful(name, colour, json!({})))
+            .await?;
+    }
+    test.create_object::<Pod>(colourful(
+        "web-5",
+        "blue",
+        json!({"image": "no-such-image:1", "imagePullPolicy": "Never"}),
+    ))
+    .await?;
+    for number in 1..=4 {
+        test.wait_for_pod(&format!("web-{number}"), "is ready", |pod| {
+            Phase::of(pod).ready
+        })
+        .await?;
+    }
+    test.wait_for_pod("web-5", "has no image", |pod| {
+        crate::harness::waiting_reason(pod) == Some("ErrImageNeverPull")
+    })
+    .await
+    .map(drop)
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: several pods of one application"]
 async fn answers_that_agree_are_shown_once_and_who_differs_or_fails_is_named() {
     run("k-fan-out", Level::Restricted, async |test| {
-        for (name, colour) in [
-            ("web-1", "blue"),
-            ("web-2", "blue"),
-            ("web-3", "blue"),
-            ("web-4", "green"),
-        ] {
-            test.create_object::<Pod>(colourful(name, colour, json!({})))
-                .await?;
-        }
-        // a pod that no node can run: it has no process to look at
-        test.create_object::<Pod>(colourful(
-            "web-5",
-            "blue",
-            json!({"image": "no-such-image:1", "imagePullPolicy": "Never"}),
-        ))
-        .await?;
-        for number in 1..=4 {
-            test.wait_for_pod(&format!("web-{number}"), "is ready", |pod| {
-                Phase::of(pod).ready
-            })
-            .await?;
-        }
-        test.wait_for_pod("web-5", "has no image", |pod| {
-            crate::harness::waiting_reason(pod) == Some("ErrImageNeverPull")
-        })
-        .await?;
-
+        five_pods(test).await?;
         // What differs at every look (times, numbers, ports of the moment) is no difference.
         for words in [
             &["net", "-l", "app=shop"][..],

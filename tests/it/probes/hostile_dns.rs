@@ -201,7 +201,7 @@ fn servers() -> Vec<(&'static str, SocketAddr)> {
             "a connection without a word",
             over_tcp(|stream, _| {
                 stream.set_read_timeout(Some(Duration::from_secs(30))).ok();
-                stream.read(&mut [0]).ok();
+                stream.read_exact(&mut [0]).ok();
             }),
         ),
         ("a connection that closes", over_tcp(|_, _| {})),
