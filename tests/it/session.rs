@@ -409,7 +409,8 @@ fn an_agent_that_is_started_by_hand_says_who_starts_it() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version\n"
+        "kdbg-agent is started by kdbg; usage: kdbg-agent serve | rest --idle SECONDS | end [--force] | build | digest | --version\n\
+         or, in `kdbg attach`: kdbg-agent curl | dig | env | ps | ss | tree [ARGUMENTS]\n"
     );
 }
 

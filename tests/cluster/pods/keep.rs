@@ -239,7 +239,7 @@ async fn a_keeper_ends_with_its_pod_its_right_or_its_time_and_leaves_nothing() {
             })
         })
         .await?;
-        said(&mut lines, "error: cannot ").await?;
+        said(&mut lines, "error: not allowed to ").await?;
         let code = ended(&mut keeper).await?;
         check(code == Some(4) && user.sockets()? == 0, || {
             format!("exit code {code:?}")
