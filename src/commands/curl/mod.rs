@@ -24,7 +24,7 @@ use self::{
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
     evidence::grpc::Health,
-    protocol::message::{Address, HttpHead, ProbeRecord, Request},
+    protocol::message::{HttpHead, ProbeRecord, Request},
     render::safe,
     session::Reply,
     target::{Place as TargetPlace, Target},
@@ -112,12 +112,7 @@ async fn compared(
 }
 /// The place that was typed; a listener that is not there is worth a warning.
 fn own_place(typed: &str, target: &Target, printer: &Printer) -> Result<url::Place, CommandError> {
-    let listening: &[Address] = target
-        .process()
-        .listening
-        .known()
-        .map_or(&[], Vec::as_slice);
-    let place = url::place(typed, listening)?;
+    let place = url::place(typed, &target.process().listening)?;
     if place.is_missing {
         printer.warning(&format!(
             "the process does not listen on {}",

@@ -13,7 +13,7 @@ use crate::{
     cli::error::CommandError,
     commands::tcp::milliseconds,
     evidence::reach,
-    protocol::message::{Address, HttpProtocol, HttpRequest, HttpUpload, ProbeRecord, Request},
+    protocol::message::{HttpProtocol, HttpRequest, HttpUpload, ProbeRecord, Reading, Request},
     render::safe,
     target::Target,
 };
@@ -39,7 +39,7 @@ pub(in crate::commands) enum Answer {
 
 /// Whether a text can be asked for at all, before there is a target.
 pub(in crate::commands) fn check(typed: &str) -> Result<(), CommandError> {
-    match url::place(typed, &[]) {
+    match url::place(typed, &Reading::Known(Vec::new())) {
         // Whether the process listens is not known yet.
         Ok(_) | Err(UrlError::NoListener) => Ok(()),
         Err(error) => Err(error.into()),
@@ -49,18 +49,16 @@ pub(in crate::commands) fn check(typed: &str) -> Result<(), CommandError> {
 impl Once {
     /// Reads what was typed, as `kdbg curl` does: `:8080/x` and `/x` are the process's own listener.
     pub(in crate::commands) fn new(typed: &str, target: &Target) -> Result<Self, CommandError> {
-        let listening: &[Address] = target
-            .process()
-            .listening
-            .known()
-            .map_or(&[], Vec::as_slice);
+        let listening = &target.process().listening;
         let place = url::place(typed, listening)?;
         let (host, port, _) = url::authority(&place.url);
         let is_loopback = host
             .parse::<std::net::IpAddr>()
             .map_or(host == "localhost", |address| address.is_loopback());
         // Something beside the process may listen on the same loopback: a proxy.
-        let listens = listening.iter().any(|one| one.address.port() == port);
+        let listens = listening
+            .known()
+            .is_some_and(|all| all.iter().any(|one| one.address.port() == port));
         Ok(Self {
             is_own: typed.starts_with([':', '/']) || (is_loopback && listens),
             url: place.url,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 use url::{Host, Url};
 
-use crate::protocol::message::{Address, Protocol};
+use crate::protocol::message::{Address, Protocol, Reading};
 
 /// Why a text is no place to send a request to.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub(super) enum UrlError {
     /// The process listens on no TCP port.
     #[error("the process listens on no TCP port")]
     NoListener,
+    /// It is not known where the process listens.
+    #[error("which port is meant is not known ({0}); name it, as in `:8080/`")]
+    Unknown(String),
 }
 
 /// Where a request goes.
@@ -35,7 +38,7 @@ pub(super) struct Place {
 }
 
 /// Reads what was typed: `:8080/x` and `/x` are the process's own listener, and no scheme is `http`.
-pub(super) fn place(text: &str, listening: &[Address]) -> Result<Place, UrlError> {
+pub(super) fn place(text: &str, listening: &Reading<Vec<Address>>) -> Result<Place, UrlError> {
     let is_own = text.starts_with(':') || text.starts_with('/');
     if !is_own {
         let whole = if text.contains("://") {
@@ -77,8 +80,20 @@ pub(super) fn parse(text: &str) -> Result<Url, UrlError> {
     }
 }
 
-/// The address of the process's own listener, and whether it does not listen there.
-fn own(listening: &[Address], port: Option<u16>) -> Result<(SocketAddr, bool), UrlError> {
+/// The address of the process's own listener, and whether it is known not to listen there.
+fn own(
+    listening: &Reading<Vec<Address>>,
+    port: Option<u16>,
+) -> Result<(SocketAddr, bool), UrlError> {
+    let listening = match (listening, port) {
+        (Reading::Known(listening), _) => listening,
+        (Reading::Unavailable(_), Some(port)) => {
+            return Ok(((Ipv4Addr::LOCALHOST, port).into(), false));
+        }
+        (Reading::Unavailable(failure), None) => {
+            return Err(UrlError::Unknown(failure.to_string()));
+        }
+    };
     let mut addresses: Vec<SocketAddr> = listening
         .iter()
         .filter(|one| one.protocol == Protocol::Tcp)
@@ -149,13 +164,14 @@ pub(super) fn path(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::{Cause, Failure};
 
-    fn listening(texts: &[&str]) -> Vec<Address> {
+    fn listening(texts: &[&str]) -> Reading<Vec<Address>> {
         let address = |text: &&str| Address {
             protocol: Protocol::Tcp,
             address: text.parse().unwrap(),
         };
-        texts.iter().map(address).collect()
+        Reading::Known(texts.iter().map(address).collect())
     }
 
     fn url(text: &str, listens: &[&str]) -> String {
@@ -179,14 +195,30 @@ mod tests {
             place("/x", &two),
             Err(UrlError::WhichPort("1, 2".to_owned()))
         );
-        assert_eq!(place("/x", &[]), Err(UrlError::NoListener));
+        assert_eq!(place("/x", &listening(&[])), Err(UrlError::NoListener));
+    }
+
+    #[test]
+    fn listeners_that_cannot_be_read_are_not_taken_for_none() {
+        let failure = Failure::new(
+            "read the descriptors of process 7",
+            Cause::NoSuchProcess { pid: 7 },
+        );
+        let closed = Reading::Unavailable(failure.clone());
+        let named = place(":8080/x", &closed).unwrap();
+        assert_eq!(named.url.as_str(), "http://127.0.0.1:8080/x");
+        assert!(!named.is_missing);
+        assert_eq!(
+            place("/x", &closed),
+            Err(UrlError::Unknown(failure.to_string()))
+        );
     }
 
     #[test]
     fn what_has_no_scheme_is_http_and_others_are_refused() {
         assert_eq!(url("web:81/x", &[]), "http://web:81/x");
         assert_eq!(url("https://web", &[]), "https://web/");
-        assert!(place("ftp://web", &[]).is_err());
+        assert!(place("ftp://web", &listening(&[])).is_err());
         let parsed = parse("http://[fd00::1]/a?b").unwrap();
         assert_eq!(
             authority(&parsed),
