@@ -457,12 +457,15 @@ fn refused(error: kube::Error, namespace: &str) -> Attempt {
     }
 }
 
-/// What kubelets and runtimes say of a container that is not there yet, or not quite.
+/// What kubelets and runtimes say of a container that is not there yet, not quite, or no more: which of them, its status says.
 fn is_early(message: &str) -> bool {
     [
         "container not found",
         "is not valid for pod",
         "CONTAINER_CREATED",
+        "CONTAINER_EXITED",
+        "container not created",
+        "in a stopped container",
         "container is not created or running",
         "not running",
     ]

@@ -29,7 +29,7 @@ mod witness;
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
+use kube::{Api, ResourceExt as _};
 
 pub use client::{Cluster, ClusterOptions};
 pub use error::{PodError, Refusal, Verb};
@@ -313,30 +313,23 @@ impl PodFound {
         options: &PodOptions,
         process: Option<u32>,
     ) -> Result<Opened, Standing> {
+        let target = self.found.name.clone();
         let wanted = inject::Wanted {
             image,
             rung,
-            target: &self.found.name,
+            target: &target,
             idle: options.idle,
         };
-        let (name, reused) = match inject::look(&self.pod, &wanted) {
-            Entry::Present(name) => (name, true),
-            Entry::Absent(name) => {
-                tracing::debug!(container = name, "adding the agent's container");
-                self.pod = inject::add(&self.cluster, &self.pod, &wanted, &name).await?;
-                (name, false)
-            }
-        };
-        tracing::info!(container = name, reused, %rung, "the agent's container");
-        let (session, path) = inject::converse(
-            &self.cluster,
-            &self.pod,
-            &self.found,
-            &wanted,
-            &name,
-            options.limit,
-        )
-        .await?;
+        let (mut name, mut reused) = self.enter(&wanted).await?;
+        let mut answer = self.converse(&wanted, &name, options).await;
+        if reused && matches!(answer, Err(PodError::NotStarting { .. })) {
+            // Its idle time was over after the pod was read. What has ended is never started again.
+            tracing::info!(container = name, "the agent's container has just ended");
+            self.pod = self.read_again().await?;
+            (name, reused) = self.enter(&wanted).await?;
+            answer = self.converse(&wanted, &name, options).await;
+        }
+        let (session, path) = answer?;
         tracing::debug!("the agent answers");
         let agent = inject::Standing {
             container: name,
@@ -344,6 +337,42 @@ impl PodFound {
             reused,
         };
         Ok(self.look(session, rung, image, agent, process).await?)
+    }
+
+    async fn read_again(&self) -> Result<Pod, PodError> {
+        let verb = access::GET_PODS.inside(&self.cluster.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let pod = pods.get(&self.name()).await;
+        pod.map_err(|error| PodError::api(error, &verb))
+    }
+
+    /// The agent's container, and whether it was there before.
+    async fn enter(&mut self, wanted: &inject::Wanted<'_>) -> Result<(String, bool), Standing> {
+        let (name, reused) = match inject::look(&self.pod, wanted) {
+            Entry::Present(name) => (name, true),
+            Entry::Absent(name) => {
+                tracing::debug!(container = name, "adding the agent's container");
+                self.pod = inject::add(&self.cluster, &self.pod, wanted, &name).await?;
+                (name, false)
+            }
+        };
+        tracing::info!(container = name, reused, rung = %wanted.rung, "the agent's container");
+        Ok((name, reused))
+    }
+
+    async fn converse(
+        &self,
+        wanted: &inject::Wanted<'_>,
+        name: &str,
+        options: &PodOptions,
+    ) -> Result<(Session, String), PodError> {
+        let Self {
+            cluster,
+            pod,
+            found,
+            ..
+        } = self;
+        inject::converse(cluster, pod, found, wanted, name, options.limit).await
     }
 
     /// Finds the processes of the container with an agent beside it, and chooses one.
