@@ -14,7 +14,7 @@ use kdbg::{
         Ask, Borrowed, Event, Folder, Keeper, Key, NotLent, Pipe, Settings, Source, Trouble, Why,
         borrow,
     },
-    protocol::message::{Agent, FileHead, Process, ProcessScope, Request},
+    protocol::message::{Agent, FileHead, Request},
     session::Session,
 };
 use serde_json::json;
@@ -24,6 +24,8 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+
+use crate::session::ourselves;
 
 /// No wait of these tests is longer, however busy the machine is.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -186,11 +188,8 @@ async fn agent_of(session: &Session) -> u32 {
 }
 
 async fn read(session: &Session, path: &Path) -> Vec<u8> {
-    let scope = ProcessScope::Tree(std::process::id());
-    let processes = session.request(&Request::Processes(scope)).unwrap();
-    let processes: Vec<Process> = processes.records().await.unwrap();
     let request = Request::ReadFile {
-        process: processes[0].id,
+        process: ourselves(session).await,
         path: path.to_str().unwrap().into(),
     };
     let mut reply = session.request(&request).unwrap();
