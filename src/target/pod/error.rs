@@ -285,6 +285,11 @@ pub enum PodError {
 }
 
 impl PodError {
+    /// Whether this is what one is told of an agent's container that has ended, or is just about to.
+    pub(super) const fn may_have_ended(&self) -> bool {
+        matches!(self, Self::NotStarting { .. } | Self::NoConversation { .. })
+    }
+
     /// Sorts an error of the API by what it means.
     pub(super) fn api(error: kube::Error, verb: &Verb) -> Self {
         let verb = verb.clone();

@@ -464,7 +464,7 @@ fn is_early(message: &str) -> bool {
         "is not valid for pod",
         "CONTAINER_CREATED",
         "CONTAINER_EXITED",
-        "container not created",
+        "failed to create exec",
         "in a stopped container",
         "container is not created or running",
         "not running",

@@ -320,16 +320,20 @@ impl PodFound {
             target: &target,
             idle: options.idle,
         };
-        let (mut name, mut reused) = self.enter(&wanted).await?;
-        let mut answer = self.converse(&wanted, &name, options).await;
-        if reused && matches!(answer, Err(PodError::NotStarting { .. })) {
-            // Its idle time was over after the pod was read. What has ended is never started again.
-            tracing::info!(container = name, "the agent's container has just ended");
-            self.pod = self.read_again().await?;
-            (name, reused) = self.enter(&wanted).await?;
-            answer = self.converse(&wanted, &name, options).await;
-        }
-        let (session, path) = answer?;
+        let mut tries = 3;
+        let (name, reused, (session, path)) = loop {
+            tries -= 1;
+            let (name, reused) = self.enter(&wanted).await?;
+            match self.converse(&wanted, &name, options).await {
+                // Its idle time was over after the pod was read, whose status follows a moment later. What has ended is
+                // never started again, so another one is added.
+                Err(error) if reused && tries > 0 && error.may_have_ended() => {
+                    tracing::info!(container = name, %error, "the agent's container has ended");
+                    self.pod = self.read_again().await?;
+                }
+                answer => break (name, reused, answer?),
+            }
+        };
         tracing::debug!("the agent answers");
         let agent = inject::Standing {
             container: name,
