@@ -162,7 +162,7 @@ fn only_the_processes_of_its_own_cgroup_keep_an_agent_resting() {
     let took = started.elapsed();
     assert!(rest.success());
     assert!(took >= Duration::from_millis(1800), "{took:?}");
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(took < Duration::from_mins(1), "{took:?}");
     session.unwrap().wait().unwrap();
     drop(target);
 }

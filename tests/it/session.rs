@@ -198,7 +198,7 @@ async fn a_hole_of_a_terabyte_travels_as_a_number() {
 async fn an_agent_ends_when_its_client_is_gone() {
     let mut agent = start_agent();
     drop(agent.stdin.take());
-    let status = tokio::time::timeout(Duration::from_secs(5), agent.wait())
+    let status = tokio::time::timeout(Duration::from_mins(1), agent.wait())
         .await
         .unwrap()
         .unwrap();
@@ -209,7 +209,7 @@ async fn an_agent_ends_when_its_client_is_gone() {
 async fn an_agent_ends_after_15_s_of_silence_though_the_pipe_is_open() {
     let started = Instant::now();
     let agent = start_agent();
-    let output = tokio::time::timeout(Duration::from_secs(25), async {
+    let output = tokio::time::timeout(Duration::from_mins(2), async {
         // Keep both pipes open and say nothing.
         let mut agent = agent;
         let (input, mut output) = (agent.stdin.take().unwrap(), agent.stdout.take().unwrap());

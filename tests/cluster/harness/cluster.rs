@@ -70,8 +70,8 @@ impl Cluster {
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(Failure::of("use the kubeconfig"))?;
-        config.connect_timeout = Some(Duration::from_secs(5));
-        config.read_timeout = Some(Duration::from_secs(15));
+        config.connect_timeout = Some(Duration::from_secs(30));
+        config.read_timeout = Some(Duration::from_mins(1));
         Client::try_from(config).map_err(Failure::of("connect to the cluster"))
     }
 

@@ -127,7 +127,7 @@ impl Test {
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .env("KDBG_IMAGE", image_name("kdbg-agent:dev"))
             // Many tests share two cores; how fast an agent starts is for the benchmarks.
-            .env("KDBG_TIMEOUT", "90s")
+            .env("KDBG_TIMEOUT", "5m")
             .env("TZ", "UTC")
             .env_remove("KDBG_LOG")
             .stdin(Stdio::null())

@@ -18,7 +18,7 @@ use super::pod::{Phase, describe};
 use super::wait::{Failure, PATIENCE, wait_until};
 
 /// No test takes longer, whatever happens.
-const TEST_LIMIT: Duration = Duration::from_mins(12);
+const TEST_LIMIT: Duration = Duration::from_mins(30);
 
 /// The Pod Security level that a namespace enforces.
 #[derive(Debug, Clone, Copy)]
@@ -315,7 +315,7 @@ impl Test {
             }
             Ok::<_, kube::Error>(lines.join("\n"))
         };
-        let mut report = match tokio::time::timeout(Duration::from_secs(30), gather).await {
+        let mut report = match tokio::time::timeout(PATIENCE, gather).await {
             Ok(Ok(report)) => report,
             Ok(Err(error)) => format!("the cluster cannot be asked for more: {error}"),
             Err(_) => "the cluster cannot be asked for more: it does not answer".to_owned(),

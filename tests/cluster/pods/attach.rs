@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use crate::harness::{
-    Failure, Level, Ran, Test, answering, check, container, image_name, pod, run,
+    Failure, Level, PATIENCE, Ran, Test, answering, check, container, image_name, pod, run,
 };
 
 /// A target without a shell, without any program but its own, and with a variable to be known by.
@@ -100,8 +100,7 @@ async fn typed(mut shell: Command, keys: &[u8]) -> Result<Shown, Failure> {
     let mut child = shell.spawn().map_err(Failure::of("start kdbg"))?;
     let mut input = child.stdin.take().expect("it was asked for");
     input.write_all(keys).await.map_err(Failure::of("type"))?;
-    let limit = std::time::Duration::from_secs(100);
-    let output = tokio::time::timeout(limit, child.wait_with_output()).await;
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
     let output = output.map_err(|_| Failure::new("the shell does not end"))?;
     let output = output.map_err(Failure::of("wait for kdbg"))?;
     drop(input);

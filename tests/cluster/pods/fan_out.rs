@@ -209,7 +209,7 @@ async fn a_hundred_pods_are_asked_by_one_command_at_most_sixteen_at_once() {
         let all_ready = started.elapsed();
         for round in ["untouched pods", "the same pods again"] {
             let kdbg = env!("CARGO_BIN_EXE_kdbg");
-            let mut command = test.command_of(Path::new("python3"), &["-S", "-c", MEASURE, kdbg, "env", "-l", "app=shop", "--timeout", "50s"]);
+            let mut command = test.command_of(Path::new("python3"), &["-S", "-c", MEASURE, kdbg, "env", "-l", "app=shop", "--timeout", "5m"]);
             command.stdin(Stdio::null());
             let ran = test.run_within(command, PATIENCE).await?.ended_with(0)?;
             check(ran.stdout.starts_with(&format!("# {COUNT} pods agree: ")), || format!("{ran}"))?;

@@ -234,11 +234,11 @@ async fn an_image_that_was_asked_for_and_cannot_be_had_is_an_error_and_ctrl_c_en
             "--image",
             "registry.invalid/none:1",
             "--timeout",
-            "50s",
+            "5m",
         ]);
         let ran = interrupted(test, command).await?;
         check(ran.0 == Some(130), || format!("ended with {ran:?}"))?;
-        check(ran.1 < Duration::from_secs(20), || {
+        check(ran.1 < Duration::from_mins(2), || {
             format!("Ctrl-C was heard late: {ran:?}")
         })
     })

@@ -1,6 +1,6 @@
 //! Sessions that are held ready: the same answers, no request to start anything, and never those of a target that was.
 
-use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
+use std::{collections::HashSet, path::Path, process::Stdio};
 
 use serde_json::Value;
 use tokio::{
@@ -9,10 +9,7 @@ use tokio::{
 };
 
 use super::lifetime::{nobody_serves, restart, target};
-use crate::harness::{Account, Failure, Level, Ran, Test, check, run, wait_until};
-
-/// No wait of these tests is longer, however busy the node is.
-const LIMIT: Duration = Duration::from_mins(2);
+use crate::harness::{Account, Failure, Level, PATIENCE, Ran, Test, check, run, wait_until};
 
 /// An account, and a folder for the sockets of its keepers.
 struct User<'a> {
@@ -90,12 +87,12 @@ async fn said(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> Result<S
         }
         Err(Failure::new(format!("no {text:?} in {all:?}")))
     };
-    let answer = tokio::time::timeout(LIMIT, waiting).await;
+    let answer = tokio::time::timeout(PATIENCE, waiting).await;
     answer.map_err(|_| Failure::new(format!("the keeper does not say {text:?}")))?
 }
 
 async fn ended(keeper: &mut Child) -> Result<Option<i32>, Failure> {
-    let status = tokio::time::timeout(LIMIT, keeper.wait()).await;
+    let status = tokio::time::timeout(PATIENCE, keeper.wait()).await;
     let status = status.map_err(|_| Failure::new("the keeper does not end"))?;
     Ok(status.map_err(Failure::of("wait for the keeper"))?.code())
 }

@@ -60,7 +60,7 @@ impl Registry {
             address,
             folder,
         };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         while TcpStream::connect(&registry.address).is_err() {
             assert!(Instant::now() < deadline, "the registry does not listen");
             sleep(Duration::from_millis(20));
