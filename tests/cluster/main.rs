@@ -30,3 +30,4 @@ mod rbac;
 mod security;
 mod shapes;
 mod sources;
+mod webhook;
