@@ -13,6 +13,7 @@
 
 mod cleanup;
 mod components;
+mod diagnosis;
 mod doctor;
 mod files;
 mod harness;
