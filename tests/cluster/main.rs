@@ -20,6 +20,7 @@ mod generated;
 mod harness;
 mod images;
 mod incident_000;
+mod incident_000_compiled;
 mod incident_000_languages;
 mod labels;
 mod net;

@@ -5,6 +5,7 @@ mod cluster;
 mod kdbg;
 mod numbers;
 mod pod;
+mod program;
 mod test;
 mod wait;
 
@@ -13,5 +14,6 @@ pub(crate) use cluster::Cluster;
 pub(crate) use kdbg::Ran;
 pub(crate) use numbers::Numbers;
 pub(crate) use pod::{Phase, answering, container, image_name, merged, pod, waiting_reason};
+pub(crate) use program::{git, succeed};
 pub(crate) use test::{Level, Test, from_json, run};
 pub(crate) use wait::{Failure, PATIENCE, check, wait_until};
