@@ -40,6 +40,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
+/// The codes of a program that was ended with SIGKILL, and with SIGTERM.
+const KILLED: u8 = 137;
+const TOLD_TO_END: u8 = 143;
+
 /// What a container of a foreign image does: it waits for the agent to be carried in, which then rests as it would in
 /// its own image.
 const REST: &str = r#"
@@ -427,6 +431,17 @@ async fn converse_once(
         Some(message) if has_no_such_program(message) => Err(Attempt::NoAgent(message.to_owned())),
         _ if matches!(reason, SessionError::Stranger { .. }) => {
             Err(Attempt::NoAgent(reason.to_string()))
+        }
+        // One that was carried there may have been damaged since. Whoever was killed ended with its container.
+        _ if path != AGENT_PATH
+            && let Some(code) = end.code()
+            && ![KILLED, TOLD_TO_END].contains(&code) =>
+        {
+            let words = end.complaints().map(|words| format!(": {words}"));
+            let words = words.unwrap_or_default();
+            Err(Attempt::NoAgent(format!(
+                "it ended with code {code} before it said anything{words}"
+            )))
         }
         _ => Err(Attempt::Failed(PodError::NoConversation {
             container: name.to_owned(),
