@@ -134,6 +134,7 @@ fn options(args: &KeepArgs) -> PodOptions {
         idle: args.agent.idle,
         limit: args.agent.timeout,
         privileged: args.agent.privileged,
+        chroot: false,
         // Its own it must not take from another keeper.
         keep: false,
     }

@@ -122,6 +122,7 @@ pub(in crate::target) async fn take_named(
         name: name.to_owned(),
         uid: None,
         of: 1,
+        needs_chroot: options.chroot,
     };
     take(&folder, options, pod, process).await
 }
@@ -138,6 +139,7 @@ pub(in crate::target) async fn take_found(
         name: found.name(),
         uid: found.pod.uid(),
         of: found.of,
+        needs_chroot: options.chroot,
     };
     take(&folder, options, pod, process).await
 }
@@ -156,6 +158,8 @@ struct Meant {
     uid: Option<String>,
     /// How many pods the name of the target means.
     of: usize,
+    /// Whether only an agent will do that may use chroot(2).
+    needs_chroot: bool,
 }
 
 async fn take(
@@ -198,6 +202,9 @@ async fn look(
     let found = container::find(&pod, container).map_err(|error| error.to_string())?;
     if found.id != standing.container_id {
         return Err("it is one to another container".to_owned());
+    }
+    if meant.needs_chroot && matches!(standing.rung, Rung::SameUser(_)) {
+        return Err("its rights do not let it use chroot(2)".to_owned());
     }
     let session = Session::open(borrowed.input, borrowed.output)
         .await
