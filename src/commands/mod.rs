@@ -15,6 +15,7 @@ use crate::{
     },
 };
 
+mod ahead;
 pub mod attach;
 pub mod cat;
 pub mod cleanup;

@@ -5,9 +5,11 @@
 //! second: a program can be run in the container long before (measured: 0.15 s after the patch, the status following
 //! a second later). The status is watched for reasons only.
 
+mod pace;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
@@ -18,8 +20,9 @@ use kube::{
     core::WatchEvent,
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::pace::Pace;
 use super::{
     Cluster, Found, PodError, Rung, access,
     admission::{self, Admission},
@@ -32,17 +35,8 @@ use crate::session::{Session, SessionError};
 
 /// The agent of kdbg's own image.
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
-/// Between two attempts to run something in a container that is not there yet, at first.
-const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
-/// Attempts under way at once.
-const LANES: usize = 3;
-/// The same when it takes long. Every attempt is two TLS handshakes for the cluster, and sixteen pods may wait at once.
-const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// How long the only attempt in a container that runs already is left alone. Starting a program takes the node 50 ms and
-/// more of its processor: a second attempt beside the first would make both late.
-const HEAD_START: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -302,12 +296,9 @@ pub(super) async fn converse(
         *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
     };
     let pod_name = pod.name_any();
-    let head_start = if runs(pod, name) {
-        HEAD_START
-    } else {
-        Duration::ZERO
-    };
-    let talking = attempts(cluster, &pod_name, wanted, name, head_start, &say);
+    let pace = Pace::new(Instant::now(), runs(pod, name));
+    let head_start = pace.head_start();
+    let talking = attempts(cluster, &pod_name, wanted, name, pace, &say);
     let watching = async {
         sleep(head_start).await;
         watch(cluster, pod, target, wanted, name, &say).await
@@ -334,28 +325,32 @@ async fn attempts(
     pod: &str,
     wanted: &Wanted<'_>,
     name: &str,
-    mut head_start: Duration,
+    mut pace: Pace,
     say: &impl Fn(String),
 ) -> Result<(Session, String), PodError> {
     let mut path = AGENT_PATH.to_owned();
     // Of one that lies there by the name of this build, only talking to it shows whether it is that.
     let mut is_carried = false;
-    let started = Instant::now();
-    // One attempt takes longer than the pause between two, so several are under way. Should two come through, the one
-    // that is dropped ends with its connection.
-    let mut under_way = FuturesUnordered::from_iter([attempt(cluster, pod, name, path.clone())]);
+    // Should two come through, the one that is dropped ends with its connection.
+    let mut under_way = FuturesUnordered::new();
     loop {
-        let outcome = tokio::select! {
-            Some(outcome) = under_way.next() => outcome,
-            () = sleep(pause(started.elapsed(), head_start)), if under_way.len() < LANES => {
-                under_way.push(attempt(cluster, pod, name, path.clone()));
+        let (began, outcome) = tokio::select! {
+            Some(over) = under_way.next() => over,
+            () = sleep_until(pace.next(Instant::now())), if pace.has_lane() => {
+                let began = Instant::now();
+                pace.begin(began);
+                under_way.push(attempt(cluster, pod, name, path.clone(), began));
                 continue;
             }
         };
         match outcome {
+            Err(Attempt::Early) => pace.refused(began, Instant::now()),
+            _ => pace.end(began),
+        }
+        match outcome {
             Ok(session) => return Ok((session, path)),
             // It runs no more, or not yet.
-            Err(Attempt::Early) => head_start = Duration::ZERO,
+            Err(Attempt::Early) => {}
             Err(Attempt::Silent) => {
                 say("the cluster started the agent in it, and no byte came of it".to_owned());
             }
@@ -376,17 +371,11 @@ async fn attempts(
                 let (found, was_there) =
                     push::provide(cluster, pod, name, wanted.image, present).await?;
                 (path, is_carried) = (found, !was_there);
-                under_way.push(attempt(cluster, pod, name, path.clone()));
+                pace = Pace::new(Instant::now(), true);
             }
             Err(Attempt::Failed(error)) => return Err(error),
         }
     }
-}
-
-/// How long to wait before the next attempt: a part of what was waited already, so that little is lost in the end.
-fn pause(waited: Duration, head_start: Duration) -> Duration {
-    let pause = (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST);
-    pause.max(head_start.saturating_sub(waited))
 }
 
 /// Whether the kubelet has said that the agent's container runs. It may have ended since.
@@ -411,8 +400,18 @@ async fn attempt(
     pod: &str,
     name: &str,
     path: String,
+    began: Instant,
+) -> (Instant, Result<Session, Attempt>) {
+    (began, converse_once(cluster, pod, name, &path).await)
+}
+
+async fn converse_once(
+    cluster: &Cluster,
+    pod: &str,
+    name: &str,
+    path: &str,
 ) -> Result<Session, Attempt> {
-    let command = [path.as_str(), "serve"];
+    let command = [path, "serve"];
     let starting = exec(&cluster.client, &cluster.namespace, pod, name, &command);
     let program = match timeout(ATTEMPT_LIMIT, starting).await {
         Err(_) => return Err(Attempt::Early),
