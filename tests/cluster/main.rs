@@ -13,11 +13,14 @@
 
 mod cleanup;
 mod components;
+mod diagnosis;
 mod doctor;
 mod files;
+mod generated;
 mod harness;
 mod images;
 mod incident_000;
+mod incident_000_compiled;
 mod incident_000_languages;
 mod labels;
 mod net;
@@ -30,3 +33,4 @@ mod rbac;
 mod security;
 mod shapes;
 mod sources;
+mod webhook;
