@@ -208,6 +208,15 @@ impl Printer {
         self.message("warning", AnsiColor::Yellow.on_default().bold(), message);
     }
 
+    /// Says what the user can do about something that could not be read.
+    pub fn hint(&self, message: &str) {
+        if matches!(self.data, Data::Kept { .. }) {
+            // With the name of the pod for which it holds.
+            return self.warning(message);
+        }
+        self.message("hint", AnsiColor::Cyan.on_default().bold(), message);
+    }
+
     /// Prints an error and its hints.
     pub fn error(&self, error: &CommandError) {
         self.message(

@@ -167,6 +167,11 @@ impl Session {
         self.shared.lock().adviser = Some(adviser);
     }
 
+    /// What would help with a failure that came as one fact among others: there nobody has been asked for advice yet.
+    pub fn remedies(&self, failure: &Failure) -> Vec<String> {
+        self.shared.advised(failure.clone()).remedies()
+    }
+
     /// Says goodbye and waits until it is said.
     pub async fn close(mut self) {
         self.shared.send(Kind::Goodbye, 0, &[]);

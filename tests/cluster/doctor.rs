@@ -3,7 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -47,19 +47,6 @@ fn checks(report: &Value, subject: &str) -> Vec<Value> {
         .filter(|check| check["subject"] == subject)
         .cloned()
         .collect()
-}
-
-/// Makes the namespace of the test enforce another level, of which admission knows a moment later.
-async fn relabel(test: &Test, level: &str) -> Result<(), Failure> {
-    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
-    Api::<Namespace>::all(test.client.clone())
-        .patch(
-            &test.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(labels),
-        )
-        .await?;
-    Ok(())
 }
 
 /// Doctor refuses, because of what is in the pod already.
@@ -143,7 +130,7 @@ async fn agent_that_runs_is_asked_what_it_sees() {
 async fn pod_that_violates_a_new_label_is_named_as_the_reason() {
     run("doc-relabelled", Level::Baseline, async |test| {
         start(test, "python:root").await?;
-        relabel(test, "restricted").await?;
+        test.relabel(Level::Restricted).await?;
         blames(test, "violates the policy already, container app:").await
     })
     .await;
@@ -165,7 +152,7 @@ async fn older_ephemeral_container_is_named_as_the_reason() {
         test.api::<Pod>()
             .patch_ephemeral_containers("app", &PatchParams::default(), &Patch::Strategic(older))
             .await?;
-        relabel(test, "restricted").await?;
+        test.relabel(Level::Restricted).await?;
         blames(
             test,
             "violates the policy already, ephemeral container debugger-7x2kq (not of kdbg):",
@@ -275,59 +262,6 @@ async fn webhook_that_cannot_be_asked_is_unknown() {
         check(ran.stdout.contains("policy.example.com"), || {
             format!("{ran:?}")
         })
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: an own one, whose kubelet reads a static pod"]
-async fn static_pod_is_refused_before_anything_is_added() {
-    run("doc-static", Level::Restricted, async |test| {
-        if !test.cluster.own("a folder that its kubelet reads") {
-            return Ok(());
-        }
-        let mut manifest = pod(
-            "from-file",
-            &[container("app", "python:user", json!({}))],
-            json!({}),
-        );
-        manifest["apiVersion"] = "v1".into();
-        manifest["kind"] = "Pod".into();
-        manifest["metadata"]["namespace"] = test.namespace.as_str().into();
-        let name = format!("{}.json", test.namespace);
-        let file = test.cluster.folder().join("manifests").join(&name);
-        let draft = test.cluster.folder().join(&name);
-        std::fs::write(&draft, manifest.to_string())
-            .and_then(|()| std::fs::rename(&draft, &file))
-            .map_err(Failure::of("write the static pod"))?;
-        let pods: Api<Pod> = test.api();
-        let seen = wait_until(&test.cluster, "doctor refuses the mirror", async || {
-            let ran = test.kdbg(&["doctor", "-l", "app=from-file"]).await?;
-            Ok(if ran.stdout.contains("it is a static pod") {
-                Ok(ran)
-            } else {
-                Err(format!("{ran:?}"))
-            })
-        })
-        .await;
-        let _ = std::fs::remove_file(&file);
-        let ran = seen?.ended_with(4)?;
-        check(ran.stdout.contains("run kdbg on that node itself"), || {
-            format!("{ran:?}")
-        })?;
-        wait_until(
-            &test.cluster,
-            "the static pod is gone with its file",
-            async || {
-                let left = pods.list(&kube::api::ListParams::default()).await?;
-                Ok(if left.items.is_empty() {
-                    Ok(())
-                } else {
-                    Err("the mirror is still there".to_owned())
-                })
-            },
-        )
-        .await
     })
     .await;
 }

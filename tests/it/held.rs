@@ -442,4 +442,22 @@ fn what_may_not_be_read_is_named_and_is_not_nothing() {
     assert_eq!(report["findings"], serde_json::json!([]));
     let why = report["not_checked"].to_string();
     assert!(why.contains("permission denied: uid"), "{why}");
+    // With what would help, as every command that is denied something.
+    let hint = "run kdbg as root";
+    assert!(report["hints"].to_string().contains(hint), "{report:#}");
+    for (name, by_root) in [
+        ("files", false),
+        ("net", false),
+        ("files", true),
+        ("net", true),
+    ] {
+        let mut command = command([name, &target.target()]);
+        if !by_root {
+            command.uid(65534).gid(65534);
+        }
+        let said = said(&command.output().unwrap());
+        let hint = format!("hint: {hint}");
+        let hinted = said.lines().any(|line| line.starts_with(&hint));
+        assert_eq!(hinted, !by_root, "{name}: {said}");
+    }
 }

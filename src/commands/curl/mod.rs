@@ -24,7 +24,7 @@ use self::{
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
     evidence::grpc::Health,
-    protocol::message::{HttpHead, ProbeRecord, Request},
+    protocol::message::{HttpHead, HttpVersion, ProbeRecord, Request},
     render::safe,
     session::Reply,
     target::{Place as TargetPlace, Target},
@@ -150,7 +150,17 @@ async fn followed(
 ) -> Result<Seen, CommandError> {
     let mut redirections = 0;
     loop {
+        // As curl, which with `-f` takes the answer for the end.
+        destination.skips_refusal = !args.fail && plan.may_go_unasked();
         let mut seen = one(args, &plan, &url, target, destination, printer).await?;
+        if destination.skips_refusal && seen.head().is_some_and(refuses_to_be_asked) {
+            printer.note("the server does not want to be asked first (417 to `Expect: 100-continue`); the body goes without");
+            plan.go_unasked();
+            continue;
+        }
+        if !args.fail && plan.asks_first() && seen.head().is_some_and(refuses_to_be_asked) {
+            printer.hint("leave out what it refuses with `-H Expect:`, or give the body as a file, which can be sent again");
+        }
         let next = redirection(args, &url, &seen)?;
         let Some(next) = next.filter(|_| redirections < REDIRECTIONS) else {
             seen.url = Some(url);
@@ -262,7 +272,9 @@ async fn received(
                     if args.include || args.head {
                         destination.write(&shown_head(&head), printer)?;
                     }
-                    destination.skips = is_redirected || (args.fail && head.status >= 400);
+                    destination.skips = is_redirected
+                        || (args.fail && head.status >= 400)
+                        || (destination.skips_refusal && refuses_to_be_asked(&head));
                     seen.heads.push(*head);
                 }
                 ProbeRecord::Body(bytes) => {
@@ -292,6 +304,11 @@ async fn received(
 /// Whether the body is shown in another form than it comes.
 fn keeps_body(args: &CurlArgs) -> bool {
     (args.json && args.output.is_none()) || args.grpc_health.is_some()
+}
+
+/// Whether the server would not be asked whether it wants the body (RFC 9110, 15.5.18), which is done over HTTP/1 only.
+fn refuses_to_be_asked(head: &HttpHead) -> bool {
+    head.status == 417 && head.version != HttpVersion::Http2
 }
 
 /// Where a response sends on, when that is to be followed.
@@ -339,6 +356,8 @@ struct Destination {
     /// Beside the file, until the body is whole.
     file: Option<(tempfile::NamedTempFile, std::path::PathBuf)>,
     skips: bool,
+    /// The answer of a server that does not want to be asked first is not the last one.
+    skips_refusal: bool,
     is_nowhere: bool,
 }
 
@@ -348,6 +367,7 @@ impl Destination {
         Self {
             file: None,
             skips: true,
+            skips_refusal: false,
             is_nowhere: true,
         }
     }
@@ -371,6 +391,7 @@ impl Destination {
         Ok(Self {
             file,
             skips: false,
+            skips_refusal: false,
             is_nowhere: false,
         })
     }

@@ -23,6 +23,8 @@ pub(super) struct Plan {
     authorities: Option<Vec<u8>>,
     /// Instead of that of the URL.
     path: Option<&'static str>,
+    /// The server is not asked whether it wants the body: it has refused to be (417).
+    goes_unasked: bool,
 }
 
 impl Plan {
@@ -46,6 +48,7 @@ impl Plan {
             given: given(args)?,
             authorities: authorities(args)?,
             path: None,
+            goes_unasked: false,
         })
     }
 
@@ -66,6 +69,7 @@ impl Plan {
             given,
             authorities,
             path: Some(grpc::HEALTH),
+            goes_unasked: false,
         })
     }
 
@@ -116,11 +120,30 @@ impl Plan {
             None => HttpUpload::Whole(BString::default()),
             Some(Body::Whole(bytes)) => HttpUpload::Whole(bytes.clone().into()),
             Some(Body::Streamed(parts)) => HttpUpload::Input {
-                expect: parts.length().is_none_or(|length| length > EXPECT_FROM)
-                    && !self.is_given("expect"),
+                expect: self.asks_first(),
                 length: parts.length(),
             },
         }
+    }
+
+    /// Whether the server is asked for leave to send the body, without the user having said so.
+    pub(super) fn asks_first(&self) -> bool {
+        let is_long = match &self.body {
+            None | Some(Body::Whole(_)) => false,
+            Some(Body::Streamed(parts)) => parts.length().is_none_or(|length| length > EXPECT_FROM),
+        };
+        is_long && !self.goes_unasked && !self.is_given("expect")
+    }
+
+    /// Whether it could do without leave when that is refused: what can be read only once may be half gone.
+    pub(super) fn may_go_unasked(&self) -> bool {
+        let body = self.body.as_ref();
+        self.asks_first() && body.is_some_and(|body| body.check_again("").is_ok())
+    }
+
+    /// Has the next request send its body without leave.
+    pub(super) const fn go_unasked(&mut self) {
+        self.goes_unasked = true;
     }
 
     fn is_given(&self, name: &str) -> bool {
@@ -251,6 +274,7 @@ mod tests {
             given: vec![("Authorization".to_owned(), Some("b".to_owned()))],
             authorities: None,
             path: None,
+            goes_unasked: false,
         };
         plan.redirect(307, true);
         assert_eq!((plan.method.as_str(), plan.given.len()), ("POST", 1));

@@ -13,7 +13,7 @@ use crate::{
         provenance::Lookup,
         usage::Usage,
     },
-    protocol::message::{ProcFile, Request, Sample, Volume},
+    protocol::message::{Failure, ProcFile, Reading, Request, Sample, Volume},
     session::RequestError,
     target::{Place, Target},
 };
@@ -39,15 +39,16 @@ pub(in crate::commands) async fn facts(
         table(target, ProcFile::Limits),
         sample(target),
     );
-    facts.held = lookup(held)?;
-    facts.stores = match (lookup(volumes)?, lookup(mountinfo)?) {
+    let mut remedies = Remedies::default();
+    facts.held = remedies.lookup(held)?;
+    facts.stores = match (remedies.lookup(volumes)?, remedies.lookup(mountinfo)?) {
         (Lookup::Found(volumes), Lookup::Found(table)) => {
             Lookup::Found(stores(&table, volumes, declared(target)))
         }
         (Lookup::Unreadable(why), _) | (_, Lookup::Unreadable(why)) => Lookup::Unreadable(why),
         _ => Lookup::Missing,
     };
-    facts.descriptors = match lookup(limits)? {
+    facts.descriptors = match remedies.lookup(limits)? {
         Lookup::Found(table) => limit(&table, "Max open files").map_or_else(
             || Lookup::Unreadable("`/proc/PID/limits` has no `Max open files`".to_owned()),
             Lookup::Found,
@@ -55,6 +56,8 @@ pub(in crate::commands) async fn facts(
         Lookup::Unreadable(why) => Lookup::Unreadable(why),
         Lookup::Missing => Lookup::Missing,
     };
+    remedies.of_parts(target, &facts);
+    facts.remedies = remedies.0;
     // The clock beside the files, not this machine's.
     let sample = sample?;
     facts.now = sample.wall;
@@ -107,11 +110,48 @@ async fn table(target: &Target, file: ProcFile) -> Result<Vec<u8>, RequestError>
     target.session.request(&request)?.bytes(LIMIT).await
 }
 
-/// What cannot be read is not known; when the process or the conversation has ended, nothing will be.
-fn lookup<T>(result: Result<T, RequestError>) -> Result<Lookup<T>, RequestError> {
-    match result {
-        Ok(value) => Ok(Lookup::Found(value)),
-        Err(error) if is_final(&error) => Err(error),
-        Err(error) => Ok(Lookup::Unreadable(error.to_string())),
+/// What would let in whoever could not read something, each sentence once.
+#[derive(Default)]
+struct Remedies(Vec<String>);
+
+impl Remedies {
+    /// What cannot be read is not known; when the process or the conversation has ended, nothing will be.
+    fn lookup<T>(&mut self, result: Result<T, RequestError>) -> Result<Lookup<T>, RequestError> {
+        match result {
+            Ok(value) => Ok(Lookup::Found(value)),
+            Err(error) if is_final(&error) => Err(error),
+            Err(error) => {
+                if let RequestError::Failed(failure) = &error {
+                    self.add(failure.remedies());
+                }
+                Ok(Lookup::Unreadable(error.to_string()))
+            }
+        }
+    }
+
+    /// Of what could be read in part.
+    fn of_parts(&mut self, target: &Target, facts: &FileFacts) {
+        let stores = facts.stores.found().into_iter().flatten();
+        let spaces = stores.filter_map(|store| failure(&store.space));
+        let held = facts.held().iter();
+        let held = held.filter_map(|file| failure(&file.name).or_else(|| failure(&file.stat)));
+        for failure in held.chain(spaces) {
+            self.add(target.session.remedies(failure));
+        }
+    }
+
+    fn add(&mut self, remedies: Vec<String>) {
+        for remedy in remedies {
+            if !self.0.contains(&remedy) {
+                self.0.push(remedy);
+            }
+        }
+    }
+}
+
+const fn failure<T>(reading: &Reading<T>) -> Option<&Failure> {
+    match reading {
+        Reading::Known(_) => None,
+        Reading::Unavailable(failure) => Some(failure),
     }
 }

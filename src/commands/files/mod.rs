@@ -80,7 +80,14 @@ async fn look(
     let verdict = verdict(&facts);
     printer.compare_by_outline(output::outline(&facts, &verdict));
     match args.output {
-        OutputFormat::Text => output::text(&facts, &verdict, printer)?,
+        OutputFormat::Text => {
+            output::text(&facts, &verdict, printer)?;
+            // What was read stands above what would let more be read.
+            printer.finish()?;
+            for remedy in &facts.remedies {
+                printer.hint(remedy);
+            }
+        }
         OutputFormat::Json => printer.json(&output::Report::new(&target, &facts, &verdict))?,
     }
     target.close().await;

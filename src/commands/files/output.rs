@@ -276,6 +276,9 @@ pub(super) struct Report<'a> {
     descriptors: Option<DescriptorRow>,
     findings: Vec<JsonFinding<'a>>,
     not_checked: Vec<UncheckedRow<'a>>,
+    /// What would let in whoever could not read something.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    hints: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -375,6 +378,7 @@ impl<'a> Report<'a> {
                     because: &one.why,
                 })
                 .collect(),
+            hints: &facts.remedies,
         }
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Report<'a> {
     /// Processes whose descriptors cannot be followed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_seen: Vec<NotSeen<'a>>,
+    /// What would let in whoever could not see something.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    hints: &'a [String],
     findings: JsonVerdict<'a>,
 }
 
@@ -169,6 +172,7 @@ impl<'a> Report<'a> {
                     because: failure.to_string(),
                 })
                 .collect(),
+            hints: &known.remedies,
             findings: JsonVerdict(verdict),
         }
     }

@@ -24,7 +24,7 @@ use crate::{
         peers::{Directory, Names, Rewriting},
         provenance::Lookup,
     },
-    protocol::message::{ConnectionRecord, ConnectionsRequest, Network, Request},
+    protocol::message::{ConnectionRecord, ConnectionsRequest, Network, Request, Way},
     session::RequestError,
     target::{Place, Target, pod::directory},
 };
@@ -63,6 +63,8 @@ struct Known {
     rewriting: Rewriting,
     /// Sockets of other processes that were left out.
     others: usize,
+    /// What would let in whoever could not see something, each a sentence that starts with a verb.
+    remedies: Vec<String>,
 }
 
 /// Runs `kdbg net`.
@@ -144,7 +146,9 @@ impl Known {
             Place::Machine(_) => None,
             Place::Pod(place) => Some(directory::pod_facts(&place.object, &place.container)),
         };
+        let remedies = remedies(target, &sockets);
         let mut known = Self {
+            remedies,
             sockets,
             again,
             directory,
@@ -208,6 +212,25 @@ pub(super) async fn verdict(
     let known = Box::pin(Known::read(target, false, since, directory)).await?;
     let names = known.names();
     Ok(known.judge(names.as_ref()))
+}
+
+/// What would help with what could not be seen, each sentence once.
+fn remedies(target: &Target, sockets: &Sockets) -> Vec<String> {
+    let tables = sockets.tables.iter().filter_map(|table| match &table.way {
+        Way::ProcNet(why) => why.as_ref(),
+        Way::SockDiag => None,
+    });
+    let unseen = sockets.unseen.iter().map(|(_, failure)| failure);
+    let mut remedies = Vec::new();
+    for remedy in tables
+        .chain(unseen)
+        .flat_map(|failure| target.session.remedies(failure))
+    {
+        if !remedies.contains(&remedy) {
+            remedies.push(remedy);
+        }
+    }
+    remedies
 }
 
 /// Asks the agent for the sockets of the target's namespace.

@@ -86,6 +86,9 @@ fn say_limits(known: &Known, names: Option<&Names<'_>>, printer: &Printer) {
             safe(&process.name)
         ));
     }
+    for remedy in &known.remedies {
+        printer.hint(remedy);
+    }
     let Some(names) = names else { return };
     for (what, scope) in scopes(names) {
         match scope {

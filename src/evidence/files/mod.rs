@@ -41,6 +41,8 @@ pub struct FileFacts {
     pub activity: Lookup<Activity>,
     /// For how long a log must have been silent to be worth a word.
     pub stalled_after: Duration,
+    /// What would let in whoever could not read some of it, each a sentence that starts with a verb.
+    pub remedies: Vec<String>,
 }
 
 /// How busy a process is, in thousandths of one processor.
@@ -67,6 +69,7 @@ impl FileFacts {
             descriptors: Lookup::Missing,
             activity: Lookup::Missing,
             stalled_after: Duration::from_mins(10),
+            remedies: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod curl;
 mod dig;
+mod edns;
 mod from;
 mod hostile_dns;
 mod http2;

@@ -202,6 +202,99 @@ fn a_server_that_is_asked_first_and_says_no_gets_nothing() {
     );
 }
 
+/// Refuses to be asked for leave, and counts how often it was and how many bodies came without.
+fn refuses_to_be_asked() -> (SocketAddr, Arc<(AtomicU64, AtomicU64)>) {
+    let counts: Arc<(AtomicU64, AtomicU64)> = Arc::default();
+    let counters = Arc::clone(&counts);
+    // curl goes on on the same connection, and only where the server has not said that it closes.
+    let address = server(move |mut stream| {
+        loop {
+            let head = read_head(&mut stream);
+            if head.is_empty() {
+                return;
+            }
+            let (status, said) = if head.contains("Expect: 100-continue") {
+                counters.0.fetch_add(1, Ordering::Relaxed);
+                ("417 Expectation Failed", "do not ask".to_owned())
+            } else {
+                counters.1.fetch_add(1, Ordering::Relaxed);
+                let (length, digest) = digest(&mut stream, &head);
+                ("200 OK", format!("{length} {digest}"))
+            };
+            let length = said.len();
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{said}");
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    (address, counts)
+}
+
+#[test]
+fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
+    if !has("curl") {
+        return;
+    }
+    let (target, (folder, body)) = (target(), long_file());
+    let (address, counts) = refuses_to_be_asked();
+    let url = curl::url(address, "/");
+    let taken = || {
+        (
+            counts.0.swap(0, Ordering::Relaxed),
+            counts.1.swap(0, Ordering::Relaxed),
+        )
+    };
+    for flags in [&[][..], &["-i"], &["-f"]] {
+        let words = [flags, &["--data-binary", &body, &url]].concat();
+        let theirs = String::from_utf8(curl::curl(&words)).unwrap();
+        let by_curl = taken();
+        let ours = kdbg([&["-q", "curl", &target.target()][..], &words].concat());
+        assert_eq!(text(&ours), theirs, "{flags:?}");
+        assert_eq!(taken(), by_curl, "{flags:?}");
+        // With -f the first answer is the last.
+        let fails = flags == ["-f"];
+        assert_eq!(by_curl, (1, u64::from(!fails)), "{flags:?}");
+        assert_code(&ours, i32::from(fails));
+    }
+    let out = folder.path().join("out");
+    let words = [
+        "curl",
+        &target.target(),
+        &url,
+        "--data-binary",
+        &body,
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let output = kdbg(words);
+    assert_code(&output, 0);
+    assert!(
+        said(&output).contains("the body goes without"),
+        "{}",
+        said(&output)
+    );
+    assert!(
+        std::fs::read_to_string(&out)
+            .unwrap()
+            .starts_with("50000000 ")
+    );
+    // From where it is read only once, some of it may be gone already: the answer stays what it is.
+    taken();
+    let stdin = std::fs::File::open(body.strip_prefix('@').unwrap()).unwrap();
+    let output = command(["curl", &target.target(), &url, "--data-binary", "@-"])
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    assert_code(&output, 0);
+    assert_eq!((text(&output).as_str(), taken()), ("do not ask", (1, 0)));
+    assert!(
+        said(&output).contains("hint: leave out what it refuses"),
+        "{}",
+        said(&output)
+    );
+}
+
 #[test]
 fn an_answer_in_the_middle_of_a_body_is_shown_and_what_was_sent_is_counted() {
     let (target, (_folder, body)) = (target(), long_file(SHORTER));
