@@ -65,3 +65,34 @@ fn agreement(agreement: &Agreement) -> Option<String> {
         Agreement::NotCompared { why } => Some(why.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beaten_is_named_as_what_it_is() {
+        let literal = || Origin::Spec {
+            declaration: Declaration::Literal,
+            injected_by: None,
+        };
+        let remark_of = |beaten: Origin| {
+            remark(&Attributed {
+                entry: 0,
+                name: "LEVEL".into(),
+                origin: literal(),
+                agreement: Agreement::Same,
+                secret: false,
+                shadowed: vec![beaten],
+            })
+        };
+        assert_eq!(
+            remark_of(literal()).as_deref(),
+            Some("beats another value in env")
+        );
+        assert_eq!(
+            remark_of(Origin::Image).as_deref(),
+            Some("beats the image's")
+        );
+    }
+}
