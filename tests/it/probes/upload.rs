@@ -236,7 +236,7 @@ fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
     if !has("curl") {
         return;
     }
-    let (target, (folder, body)) = (target(), long_file());
+    let (target, (folder, body)) = (target(), long_file(SHORTER));
     let (address, counts) = refuses_to_be_asked();
     let url = curl::url(address, "/");
     let taken = || {
