@@ -15,6 +15,7 @@ mod cleanup;
 mod components;
 mod doctor;
 mod files;
+mod from;
 mod harness;
 mod images;
 mod incident_000;
