@@ -20,7 +20,7 @@ use super::{
     access::Guard,
     file_system::{kind_of, nanoseconds, size_of},
     net::Descriptors,
-    open_files::parse_info,
+    status::number,
     target::{Target, errno_of},
     view::{View, inner_name},
 };
@@ -146,12 +146,11 @@ impl<'a> Look<'a> {
             }
         };
         let info = self.target.read(&format!("fdinfo/{number}")).ok();
-        let opened = info.as_deref().and_then(parse_info);
         Some(HeldFile {
             by: HeldBy::Descriptor(number),
             name,
             stat,
-            opened: opened.map(|(position, flags)| Opened { flags, position }),
+            opened: info.as_deref().and_then(parse_info),
         })
     }
 
@@ -229,6 +228,19 @@ impl<'a> Look<'a> {
     }
 }
 
+/// The lines `pos:` (decimal) and `flags:` (octal) of `/proc/PID/fdinfo/N` (fs/proc/fd.c).
+fn parse_info(text: &[u8]) -> Option<Opened> {
+    let field = |key: &[u8]| {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let value = lines.find_map(|line| line.strip_prefix(key))?;
+        Some(value.trim_ascii())
+    };
+    let position = field(b"pos:").and_then(number)?;
+    let flags = std::str::from_utf8(field(b"flags:")?).ok()?;
+    let flags = u32::from_str_radix(flags, 8).ok()?;
+    Some(Opened { flags, position })
+}
+
 /// What the kernel puts behind the name of a file that has none any more.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -288,6 +300,19 @@ fn describe(stat: &FileStat, born: Option<i64>) -> HeldStat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_are_decimal_and_flags_are_octal() {
+        let text = b"pos:\t42\nflags:\t0102001\nmnt_id:\t29\nino:\t7\n";
+        let opened = Opened {
+            flags: 0o102_001,
+            position: 42,
+        };
+        assert_eq!(parse_info(text), Some(opened));
+        for text in [&b""[..], b"pos:\t1\n", b"pos:\tx\nflags:\t9\n", b"\xff"] {
+            assert_eq!(parse_info(text), None);
+        }
+    }
 
     #[test]
     fn only_lines_about_files_are_mappings() {

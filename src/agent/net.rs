@@ -2,9 +2,11 @@
 //!
 //! Everybody may read the tables; which process holds a socket only shows in the links of `/proc/PID/fd`.
 
+mod table;
+
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, Cursor},
+    io::{BufRead as _, BufReader},
     net::SocketAddr,
 };
 
@@ -13,90 +15,86 @@ use nix::{
     errno::Errno,
     fcntl::{self, OFlag},
 };
-use procfs::{
-    FromBufReadSI as _,
-    net::{TcpNetEntries, TcpState, UdpNetEntries},
-};
 
 use super::{
     status::number,
     target::{Target, errno_of, into_bytes},
 };
 use crate::{
-    protocol::message::{Protocol, Socket, SocketState},
+    protocol::message::{Protocol, SocketFacts, SocketState},
     sys::{Names, read_names},
 };
 
-/// Calls `each` with every socket of the process's network namespace.
-pub(super) fn for_each_socket<E: From<Errno>>(
-    target: &Target,
-    mut each: impl FnMut(Socket) -> Result<(), E>,
-) -> Result<(), E> {
-    for_each_inet_socket(target, &mut each)?;
-    for_each_unix_socket(target, &mut each)
-}
+/// The tables of TCP and UDP: whether a table's sockets are of IPv6, and its file.
+pub(super) const TABLES: [(Protocol, bool, &str); 4] = [
+    (Protocol::Tcp, false, "net/tcp"),
+    (Protocol::Tcp, true, "net/tcp6"),
+    (Protocol::Udp, false, "net/udp"),
+    (Protocol::Udp, true, "net/udp6"),
+];
 
-/// Calls `each` with every TCP and UDP socket of the process's network namespace.
-pub(super) fn for_each_inet_socket<E: From<Errno>>(
+/// Calls `each` with every socket of these protocols, TCP or UDP, in the process's network namespace.
+pub(super) fn for_each_socket_of(
     target: &Target,
-    mut each: impl FnMut(Socket) -> Result<(), E>,
-) -> Result<(), E> {
-    for_each_tcp_socket(target, &mut each)?;
-    for name in ["net/udp", "net/udp6"] {
-        for_each_row(target, name, parse_udp, &mut each)?;
-    }
-    Ok(())
-}
-
-/// Calls `each` with every TCP socket of the process's network namespace.
-pub(super) fn for_each_tcp_socket<E: From<Errno>>(
-    target: &Target,
-    mut each: impl FnMut(Socket) -> Result<(), E>,
-) -> Result<(), E> {
-    for name in ["net/tcp", "net/tcp6"] {
-        for_each_row(target, name, parse_tcp, &mut each)?;
-    }
-    Ok(())
-}
-
-fn for_each_row<E: From<Errno>>(
-    target: &Target,
-    name: &str,
-    parse: fn(&[u8]) -> Option<Vec<Socket>>,
-    each: &mut impl FnMut(Socket) -> Result<(), E>,
-) -> Result<(), E> {
-    let Some(file) = table(target, name)? else {
-        return Ok(());
-    };
-    let mut lines = Lines::new(file);
-    // A part at a time: a busy node has a hundred thousand connections.
-    while let Some(part) = lines.next_part()? {
-        for socket in parse(part).ok_or(Errno::EBADMSG)? {
-            each(socket)?;
+    protocols: &[Protocol],
+    each: &mut dyn FnMut(SocketFacts),
+) -> Result<(), Errno> {
+    for (protocol, _, name) in TABLES {
+        if protocols.contains(&protocol) {
+            for_each_socket(target, name, protocol, &mut |socket| {
+                each(socket);
+                Ok::<(), Errno>(())
+            })?;
         }
     }
     Ok(())
 }
 
+/// Calls `each` with every socket of a table of TCP or UDP; a kernel without the protocol has none.
+pub(super) fn for_each_socket<E: From<Errno>>(
+    target: &Target,
+    name: &str,
+    protocol: Protocol,
+    each: &mut dyn FnMut(SocketFacts) -> Result<(), E>,
+) -> Result<(), E> {
+    for_each_part(target, name, &mut |part| {
+        let part = part.strip_suffix(b"\n").unwrap_or(part);
+        for line in part.split(|byte| *byte == b'\n') {
+            each(table::parse(line, protocol).ok_or(Errno::EBADMSG)?)?;
+        }
+        Ok(())
+    })
+}
+
+/// Calls `each` with every Unix socket of the process's network namespace.
 pub(super) fn for_each_unix_socket<E: From<Errno>>(
     target: &Target,
-    mut each: impl FnMut(Socket) -> Result<(), E>,
+    each: &mut dyn FnMut(SocketFacts) -> Result<(), E>,
 ) -> Result<(), E> {
-    let Some(file) = table(target, "net/unix")? else {
-        return Ok(());
-    };
-    let mut lines = Lines::new(file);
-    while let Some(part) = lines.next_part()? {
+    for_each_part(target, "net/unix", &mut |part| {
         // A path may hold line breaks (unix_seq_show, net/unix/af_unix.c): its rest is no line of its own.
-        for socket in part.split(|byte| *byte == b'\n').filter_map(parse_unix) {
-            each(socket)?;
+        let mut sockets = part.split(|byte| *byte == b'\n').filter_map(parse_unix);
+        sockets.try_for_each(&mut *each)
+    })
+}
+
+/// A table in parts of whole lines: a busy node has a hundred thousand connections.
+fn for_each_part<E: From<Errno>>(
+    target: &Target,
+    name: &str,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    if let Some(file) = table(target, name)? {
+        let mut lines = Lines::new(file);
+        while let Some(part) = lines.next_part()? {
+            each(part)?;
         }
     }
     Ok(())
 }
 
 /// Opens a table; `None` when the kernel does without this protocol.
-pub(super) fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
+fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> {
     match target.file(name) {
         Ok(file) => Ok(Some(file)),
         Err(Errno::ENOENT) if target.is_alive() => Ok(None),
@@ -105,7 +103,7 @@ pub(super) fn table(target: &Target, name: &str) -> Result<Option<File>, Errno> 
 }
 
 /// A table in parts of whole lines.
-pub(super) struct Lines {
+struct Lines {
     reader: BufReader<File>,
     part: Vec<u8>,
     is_open: bool,
@@ -115,7 +113,7 @@ pub(super) struct Lines {
 const PART: usize = 64 * 1024;
 
 impl Lines {
-    pub(super) fn new(file: File) -> Self {
+    fn new(file: File) -> Self {
         Self {
             reader: BufReader::with_capacity(PART, file),
             part: Vec::new(),
@@ -124,7 +122,7 @@ impl Lines {
     }
 
     /// The next part, without the table's heading; `None` at the end.
-    pub(super) fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
+    fn next_part(&mut self) -> Result<Option<&[u8]>, Errno> {
         let fail = |error: std::io::Error| errno_of(&error);
         if !self.is_open {
             self.reader
@@ -143,64 +141,28 @@ impl Lines {
     }
 }
 
-/// What the parsers of `procfs` take for the heading of a table.
-const HEADING: &[u8] = b"sl\n";
-
-fn parse_tcp(lines: &[u8]) -> Option<Vec<Socket>> {
-    let table = Cursor::new([HEADING, lines].concat());
-    let entries = TcpNetEntries::from_buf_read(table, procfs::current_system_info()).ok()?;
-    let sockets = entries.0.into_iter().map(|entry| Socket {
-        protocol: Protocol::Tcp,
-        near: Some(entry.local_address),
-        far: Some(entry.remote_address),
-        path: None,
-        state: Some(state_of(&entry.state)),
-        unread: entry.rx_queue,
-        unsent: entry.tx_queue,
-        inode: entry.inode,
-        descriptor: None,
-    });
-    Some(sockets.collect())
-}
-
-fn parse_udp(lines: &[u8]) -> Option<Vec<Socket>> {
-    let table = Cursor::new([HEADING, lines].concat());
-    let entries = UdpNetEntries::from_buf_read(table, procfs::current_system_info()).ok()?;
-    let sockets = entries.0.into_iter().map(|entry| Socket {
-        protocol: Protocol::Udp,
-        near: Some(entry.local_address),
-        far: Some(entry.remote_address),
-        path: None,
-        state: Some(match entry.state {
-            procfs::net::UdpState::Established => SocketState::Established,
-            procfs::net::UdpState::Close => SocketState::Closed,
-        }),
-        unread: entry.rx_queue,
-        unsent: entry.tx_queue,
-        inode: entry.inode,
-        descriptor: None,
-    });
-    Some(sockets.collect())
-}
-
-const fn state_of(state: &TcpState) -> SocketState {
-    match state {
-        TcpState::Established => SocketState::Established,
-        TcpState::SynSent => SocketState::SynSent,
-        TcpState::SynRecv | TcpState::NewSynRecv => SocketState::SynReceived,
-        TcpState::FinWait1 => SocketState::FinWait1,
-        TcpState::FinWait2 => SocketState::FinWait2,
-        TcpState::TimeWait => SocketState::TimeWait,
-        TcpState::Close => SocketState::Closed,
-        TcpState::CloseWait => SocketState::CloseWait,
-        TcpState::LastAck => SocketState::LastAck,
-        TcpState::Listen => SocketState::Listening,
-        TcpState::Closing => SocketState::Closing,
-    }
+/// The state by its number (`include/net/tcp_states.h`); UDP has the same numbers.
+pub(super) const fn state_of(number: u8) -> Option<SocketState> {
+    Some(match number {
+        1 => SocketState::Established,
+        2 => SocketState::SynSent,
+        // 12 is a connection that was not even promised to a listener yet.
+        3 | 12 => SocketState::SynReceived,
+        4 => SocketState::FinWait1,
+        5 => SocketState::FinWait2,
+        6 => SocketState::TimeWait,
+        // 13: bound, and nothing else yet.
+        7 | 13 => SocketState::Closed,
+        8 => SocketState::CloseWait,
+        9 => SocketState::LastAck,
+        10 => SocketState::Listening,
+        11 => SocketState::Closing,
+        _ => return None,
+    })
 }
 
 /// `address: references protocol flags type state inode[ path]`, the path being bytes with anything in them.
-fn parse_unix(line: &[u8]) -> Option<Socket> {
+fn parse_unix(line: &[u8]) -> Option<SocketFacts> {
     let mut rest = line;
     let mut word = || {
         rest = rest.trim_ascii_start();
@@ -220,7 +182,7 @@ fn parse_unix(line: &[u8]) -> Option<Socket> {
     }
     let inode = number(word()?)?;
     let path = rest.strip_prefix(b" ").filter(|path| !path.is_empty());
-    Some(Socket {
+    Some(SocketFacts {
         protocol: Protocol::Unix,
         near: None,
         far: None,
@@ -228,13 +190,17 @@ fn parse_unix(line: &[u8]) -> Option<Socket> {
         state: None,
         unread: 0,
         unsent: 0,
+        retransmits: 0,
+        timer: None,
+        uid: 0,
         inode,
-        descriptor: None,
+        only_v6: None,
+        tcp: None,
     })
 }
 
 /// Whether a socket waits for others to come: a listening TCP socket, or a UDP socket without a peer.
-pub(super) fn listens(socket: &Socket) -> Option<SocketAddr> {
+pub(super) fn listens(socket: &SocketFacts) -> Option<SocketAddr> {
     let has_no_peer = socket.far.is_some_and(|far| far.port() == 0);
     match (socket.protocol, socket.state) {
         (Protocol::Tcp, Some(SocketState::Listening)) => socket.near,
@@ -325,22 +291,6 @@ mod tests {
         for line in [&b""[..], b"rest of a path", b"a: b c d e f g"] {
             assert_eq!(parse_unix(line), None);
         }
-    }
-
-    #[test]
-    fn a_table_that_is_not_understood_is_not_empty() {
-        assert_eq!(parse_tcp(b"garbage\n"), None);
-        assert_eq!(parse_udp(b"0: 0100007F:xyz\n"), None);
-        assert_eq!(parse_tcp(b""), Some(Vec::new()));
-    }
-
-    #[test]
-    fn ipv6_is_read_in_the_order_of_its_bytes() {
-        let line = b"   0: B80D0120000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000000000000000 100 0 0 10 0\n";
-        let sockets = parse_tcp(line).unwrap();
-        assert_eq!(sockets[0].near.unwrap().to_string(), "[2001:db8::1]:8080");
-        assert_eq!(listens(&sockets[0]), sockets[0].near);
-        assert_eq!(sockets[0].inode, 4711);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Output, connections, environ, held_files, http, identity::Borrowed, list, lookup,
-    open_files, ourselves, proc_file, processes, read, sample, sockets, tcp, volumes, walk,
+    ourselves, proc_file, processes, read, sample, tcp, volumes, walk,
 };
 use crate::protocol::message::{Cause, Failure, ProcessId, Request};
 
@@ -39,8 +39,6 @@ pub(super) fn answer_with(
         ),
         Request::List { process, path } => list::answer(*process, path.as_ref(), output),
         Request::ProcFile { process, file } => proc_file::answer(*process, *file, output),
-        Request::OpenFiles(process) => open_files::answer(*process, output),
-        Request::Sockets(process) => sockets::answer(*process, output),
         Request::Agent => ourselves::answer(output),
         // It needs both directions of its stream: see `run`.
         Request::Run(_) => Err(Failure::new(request.doing(), Cause::BadRequest).into()),
@@ -62,8 +60,6 @@ fn process_of(request: &Request) -> Option<ProcessId> {
         | Request::ReadRange { process, .. }
         | Request::List { process, .. }
         | Request::ProcFile { process, .. }
-        | Request::OpenFiles(process)
-        | Request::Sockets(process)
         | Request::Files(process)
         | Request::Volumes(process)
         | Request::Sample(process) => Some(*process),

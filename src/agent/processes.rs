@@ -21,13 +21,13 @@ use super::{
     access::{Denials, Guard},
     container::Mounts,
     identity::Borrowed,
-    net::{Descriptors, for_each_inet_socket, listens},
+    net::{Descriptors, for_each_socket_of, listens},
     status::{self, Stat, Status, number},
     target::{Target, errno_of, into_bytes},
     view::inner_name,
 };
 use crate::{
-    protocol::message::{Address, Cause, Failure, Process, ProcessScope, Reading},
+    protocol::message::{Address, Cause, Failure, Process, ProcessScope, Protocol, Reading},
     sys::read_names,
 };
 
@@ -252,12 +252,12 @@ impl Networks {
         let name = into_bytes(fcntl::readlinkat(target, "ns/net")?);
         if !self.known.contains_key(&name) {
             let mut network = HashMap::new();
-            for_each_inet_socket(target, |socket| -> Result<(), Errno> {
+            let protocols = [Protocol::Tcp, Protocol::Udp];
+            for_each_socket_of(target, &protocols, &mut |socket| {
                 if let Some(address) = listens(&socket) {
                     let protocol = socket.protocol;
                     network.insert(socket.inode, Address { protocol, address });
                 }
-                Ok(())
             })?;
             self.known.insert(name.clone(), network);
         }

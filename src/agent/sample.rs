@@ -18,10 +18,10 @@ use super::{
     Answer, Output,
     access::Guard,
     groups,
-    net::{Descriptors, for_each_tcp_socket},
+    net::{Descriptors, for_each_socket_of},
     target::Target,
 };
-use crate::protocol::message::{ProcessId, Reading, Sample, SocketCount, to_bytes};
+use crate::protocol::message::{ProcessId, Protocol, Reading, Sample, SocketCount, to_bytes};
 
 /// The most that is read of one file.
 const LIMIT: u64 = 64 * 1024;
@@ -106,11 +106,10 @@ fn descriptors(target: &Target) -> Reading<u32> {
 /// TCP sockets by state.
 fn sockets(target: &Target) -> Reading<Vec<SocketCount>> {
     let mut counts = BTreeMap::new();
-    let counted = for_each_tcp_socket(target, |socket| -> Result<(), Errno> {
+    let counted = for_each_socket_of(target, &[Protocol::Tcp], &mut |socket| {
         if let Some(state) = socket.state {
             *counts.entry(state).or_insert(0_u32) += 1;
         }
-        Ok(())
     });
     let counted = counted.map_err(|errno| {
         let doing = format!("count the sockets of process {}", target.id().pid);

@@ -143,6 +143,7 @@ impl TargetArgs {
             idle: self.agent.idle,
             limit: self.agent.timeout,
             privileged: self.agent.privileged,
+            chroot: false,
             keep: !self.agent.no_keep,
         }
     }

@@ -54,21 +54,8 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// Asks the cluster of a pod, and the registry of its image where that is wanted. What may not be read is a fact, no
-    /// error.
-    pub(super) async fn read(target: &Target, ask: Ask) -> Result<Self, CommandError> {
-        let described = match &target.place {
-            Place::Machine(_) => None,
-            Place::Pod(place) => Some(place.described()),
-        };
-        let (declared, beside) = tokio::join!(
-            Self::of_cluster(described.as_ref(), ask),
-            Beside::read(target)
-        );
-        Ok(declared?.with(beside))
-    }
-
-    /// What the cluster says, and the registry, for which no agent is needed. `None` is a process of this machine.
+    /// Asks the cluster of a pod, and the registry of its image where that is wanted, for which no agent is needed. What may
+    /// not be read is a fact, no error. `None` is a process of this machine.
     pub(super) async fn of_cluster(
         described: Option<&Described>,
         ask: Ask,

@@ -12,7 +12,7 @@ use crate::{
         packages,
         roots::{Answers, Candidates, Facts, Questions, Root, Why, system},
     },
-    protocol::message::{Entry, FileHead, OpenFile, ProcFile, Request},
+    protocol::message::{Entry, FileHead, HeldBy, HeldFile, ProcFile, Request},
     session::{Reply, RequestError},
     target::{Place, Target},
 };
@@ -37,22 +37,19 @@ pub(super) struct TargetFacts {
     environment: Option<Vec<u8>>,
     pub(super) maps: Option<Vec<u8>>,
     pub(super) mounts: Vec<Mount>,
-    pub(super) open_files: Vec<OpenFile>,
+    /// What it holds by a descriptor.
+    pub(super) open_files: Vec<BString>,
 }
 
 /// Asks for the facts, all at once.
 pub(super) async fn fetch(target: &Target) -> Result<TargetFacts, RequestError> {
     let process = target.process().id;
     let file = |file| Request::ProcFile { process, file };
-    let open_files = async {
-        let reply = target.session.request(&Request::OpenFiles(process))?;
-        reply.records::<OpenFile>().await
-    };
     let (environment, maps, mountinfo, open_files) = tokio::join!(
         bytes(target, Request::Environment(process)),
         bytes(target, file(ProcFile::Maps)),
         bytes(target, file(ProcFile::Mountinfo)),
-        open_files,
+        held(target),
     );
     Ok(TargetFacts {
         environment: unless_final(environment)?,
@@ -60,7 +57,12 @@ pub(super) async fn fetch(target: &Target) -> Result<TargetFacts, RequestError> 
         mounts: unless_final(mountinfo)?
             .map(|table| mounts::named(mounts::parse(&table), declared(target)))
             .unwrap_or_default(),
-        open_files: unless_final(open_files)?.unwrap_or_default(),
+        open_files: unless_final(open_files)?
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|file| matches!(file.by, HeldBy::Descriptor(_)))
+            .filter_map(|file| file.name.known().cloned())
+            .collect(),
     })
 }
 
@@ -90,18 +92,13 @@ pub(super) async fn asked_or_found(
 
 /// Finds the roots: reads them off the facts, and asks once more for what some of them need.
 pub(super) async fn roots(target: &Target, facts: &TargetFacts) -> Result<Vec<Root>, RequestError> {
-    let open_files: Vec<BString> = facts
-        .open_files
-        .iter()
-        .filter_map(|file| file.name.known().cloned())
-        .collect();
     let process = target.process();
     let mut candidates = Candidates::of(&Facts {
         process,
         processes: &target.processes,
         environment: facts.environment.as_deref(),
         maps: facts.maps.as_deref(),
-        open_files: &open_files,
+        open_files: &facts.open_files,
     });
     let mut answers = Answers::default();
     ask(target, candidates.questions(), &mut answers).await?;
@@ -220,6 +217,12 @@ pub(super) async fn read(
         .request(&Request::ReadFile { process, path })?;
     let _: FileHead = reply.head().await?;
     reply.bytes(limit).await
+}
+
+/// What the process holds.
+pub(super) async fn held(target: &Target) -> Result<Vec<HeldFile>, RequestError> {
+    let request = Request::Files(target.process().id);
+    target.session.request(&request)?.records().await
 }
 
 async fn exists(target: &Target, path: BString) -> Result<bool, RequestError> {

@@ -51,17 +51,23 @@ pub(super) async fn run(
     printer: &mut Printer,
     look: impl AsyncFn(Target, &mut Printer) -> Result<ExitStatus, CommandError>,
 ) -> Result<ExitStatus, CommandError> {
+    let look = async |target, (), printer: &mut Printer| look(target, printer).await;
+    run_prepared(args, format, printer, |_| (), look).await
+}
+
+/// The same. `prepare` is called when a pod is found, before an agent is beside it, with what the cluster tells of it.
+pub(super) async fn run_prepared<P>(
+    args: &TargetArgs,
+    format: OutputFormat,
+    printer: &mut Printer,
+    prepare: impl Fn(Option<Described>) -> P,
+    look: impl AsyncFn(Target, P, &mut Printer) -> Result<ExitStatus, CommandError>,
+) -> Result<ExitStatus, CommandError> {
     if !args.means_all() {
-        let target = super::open(args, printer).await?;
-        return look(target, printer).await;
+        let (target, prepared) = super::open_prepared(args, printer, prepare).await?;
+        return look(target, prepared, printer).await;
     }
-    let gathered = gather(
-        args,
-        printer,
-        |_| (),
-        async |target, (), printer| look(target, printer).await,
-    )
-    .await?;
+    let gathered = gather(args, printer, prepare, look).await?;
     match format {
         OutputFormat::Text => text(&gathered.groups, printer)?,
         OutputFormat::Json => json(&gathered.groups, &gathered.failed, printer)?,
@@ -78,8 +84,7 @@ pub(super) struct Gathered {
     pub(super) failed: Vec<(String, CommandError)>,
 }
 
-/// Runs a command on each pod of the target. `prepare` is called when a pod is found, before an agent is beside it, with
-/// what the cluster tells of it.
+/// Runs a command on each pod of the target; for `prepare` see [`run_prepared`].
 pub(super) async fn gather<P>(
     args: &TargetArgs,
     printer: &Printer,

@@ -1,19 +1,27 @@
 //! `kdbg keep`: holds a session to a pod ready, for the commands of this user on this machine.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
     cli::{
-        args::{AgentArgs, ClusterArgs, duration},
+        args::{AgentArgs, ClusterArgs, OutputFormat, duration},
         error::{CommandError, ErrorKind},
         exit::ExitStatus,
         printer::Printer,
         signals::{Heard, Signals, status_of},
     },
-    keep::{Event, Folder, FolderError, Keeper, Settings, Why},
+    keep::{Event, Folder, FolderError, Keeper, Lender, Settings, Why},
+    protocol::Hello,
+    render::JsonBytes,
     target::{
         Selector,
         pod::{PodOptions, keep::Kept},
@@ -39,6 +47,9 @@ pub struct KeepArgs {
     cluster: ClusterArgs,
     #[command(flatten)]
     agent: AgentArgs,
+    /// How to tell what happens: JSON is one line each time
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    output: OutputFormat,
 }
 
 /// Runs `kdbg keep`.
@@ -50,6 +61,16 @@ pub async fn run(args: KeepArgs, printer: &mut Printer) -> Result<ExitStatus, Co
     let kept = Arc::new(Kept::open(options(&args), &selector).await?);
     drop(progress);
     let lenders = kept.lend(&Folder::ours()).await.map_err(not_kept)?;
+    let mut teller = Teller {
+        kept: &kept,
+        sockets: lenders
+            .iter()
+            .map(Lender::path)
+            .map(Path::to_owned)
+            .collect(),
+        format: args.output,
+        printer,
+    };
     let mut signals = Signals::claim().map_err(CommandError::internal)?;
     let (events_tx, mut events_rx) = mpsc::unbounded_channel();
     let (stop_tx, stop_rx) = mpsc::unbounded_channel();
@@ -65,7 +86,7 @@ pub async fn run(args: KeepArgs, printer: &mut Printer) -> Result<ExitStatus, Co
     let why = loop {
         tokio::select! {
             why = &mut keeping => break why,
-            Some(event) = events_rx.recv() => say(&event, &kept, printer),
+            Some(event) = events_rx.recv() => teller.say(&event)?,
             signal = signals.next() => if let Heard::Ending(signal) = signal {
                 heard.get_or_insert(signal);
                 // Its receiver goes with the loop that is about to end.
@@ -73,13 +94,16 @@ pub async fn run(args: KeepArgs, printer: &mut Printer) -> Result<ExitStatus, Co
             },
         }
     };
+    let (reason, because) = match &why {
+        Why::Idle => ("idle", format!("no command has come for {}", shown(idle))),
+        Why::Life => ("time", "the time is over".to_owned()),
+        Why::Stopped => ("stopped", "it was told to end".to_owned()),
+        Why::Over(because) => ("over", because.clone()),
+    };
+    teller.line("ended", Some(reason), Some(&because))?;
     match why {
-        Why::Idle => {
-            printer.note(&format!("no command has come for {}", shown(idle)));
-            Ok(ExitStatus::Complete)
-        }
-        Why::Life => {
-            printer.note("the time is over");
+        Why::Idle | Why::Life => {
+            printer.note(&because);
             Ok(ExitStatus::Complete)
         }
         Why::Stopped => Ok(heard.map_or(ExitStatus::Complete, status_of)),
@@ -110,30 +134,111 @@ fn options(args: &KeepArgs) -> PodOptions {
         idle: args.agent.idle,
         limit: args.agent.timeout,
         privileged: args.agent.privileged,
+        chroot: false,
         // Its own it must not take from another keeper.
         keep: false,
     }
 }
 
-fn say(event: &Event, kept: &Kept, printer: &Printer) {
-    match event {
-        Event::Ready => {
-            let agent = kept.agent().map_or_else(String::new, |(name, rung)| {
-                format!(" (agent {name}, {rung})")
-            });
-            printer.note(&format!(
-                "a session to pod {}, container {} is ready{agent}",
-                kept.pod(),
-                kept.container()
-            ));
+/// Tells what becomes of the sessions: a person in notes, a program in lines.
+struct Teller<'a> {
+    kept: &'a Kept,
+    sockets: Vec<PathBuf>,
+    format: OutputFormat,
+    printer: &'a mut Printer,
+}
+
+/// What has happened, for a program.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'a str>,
+    namespace: &'a str,
+    pod: &'a str,
+    container: &'a str,
+    /// The agents' container; not there while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<AgentRow>,
+    sockets: Vec<JsonBytes<'a>>,
+}
+
+#[derive(Serialize)]
+struct AgentRow {
+    container: String,
+    image: String,
+    version: String,
+    rung: char,
+    rights: String,
+}
+
+impl Teller<'_> {
+    fn say(&mut self, event: &Event) -> Result<(), CommandError> {
+        let (pod, container) = (self.kept.pod(), self.kept.container());
+        match event {
+            Event::Ready => {
+                let agent = self.kept.agent().map_or_else(String::new, |agent| {
+                    format!(" (agent {}, {})", agent.container, agent.rung)
+                });
+                self.printer.note(&format!(
+                    "a session to pod {pod}, container {container} is ready{agent}"
+                ));
+                self.line("ready", None, None)
+            }
+            Event::Fallen(reason) => {
+                self.printer.note(&format!(
+                    "no session is ready: {reason}; commands start their own"
+                ));
+                self.line("fallen", None, Some(reason))
+            }
+            Event::Ending(commands) => {
+                self.printer.note(&format!(
+                    "waiting for {} that use a session; again to end them",
+                    super::subject::counted(*commands as u64, "command")
+                ));
+                Ok(())
+            }
         }
-        Event::Fallen(reason) => printer.note(&format!(
-            "no session is ready: {reason}; commands start their own"
-        )),
-        Event::Ending(commands) => printer.note(&format!(
-            "waiting for {} that use a session; again to end them",
-            super::subject::counted(*commands as u64, "command")
-        )),
+    }
+
+    /// Writes a line for a program, at once: it may wait for it.
+    fn line(
+        &mut self,
+        event: &'static str,
+        reason: Option<&'static str>,
+        because: Option<&str>,
+    ) -> Result<(), CommandError> {
+        if self.format == OutputFormat::Text {
+            return Ok(());
+        }
+        let sockets = self.sockets.iter();
+        let line = Line {
+            schema: 1,
+            event,
+            reason,
+            because,
+            namespace: self.kept.namespace(),
+            pod: self.kept.pod(),
+            container: self.kept.container(),
+            agent: self.kept.agent().map(|agent| AgentRow {
+                container: agent.container,
+                image: agent.image,
+                version: Hello::ours().name(),
+                rung: agent.rung.letter(),
+                rights: agent.rung.to_string(),
+            }),
+            sockets: sockets
+                .map(|path| JsonBytes(path.as_os_str().as_bytes()))
+                .collect(),
+        };
+        let out = self.printer.data();
+        serde_json::to_writer(&mut *out, &line)
+            .map_err(|error| CommandError::output(error.into()))?;
+        out.write_all(b"\n").map_err(CommandError::output)?;
+        self.printer.finish()
     }
 }
 

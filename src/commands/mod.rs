@@ -10,11 +10,12 @@ use crate::{
     protocol::message::{Process, Reading},
     render::safe,
     target::{
-        Place, Target,
+        Place, Target, Wanted,
         pod::{self, Described},
     },
 };
 
+mod ahead;
 pub mod attach;
 pub mod cat;
 pub mod cleanup;
@@ -78,9 +79,17 @@ async fn open_prepared<P>(
                 .hint("leave out `--all`"),
         );
     }
-    let wanted = args.wanted()?;
+    open_wanted(&args.wanted()?, printer, prepare).await
+}
+
+/// The same for what was asked for in another way.
+async fn open_wanted<P>(
+    wanted: &Wanted,
+    printer: &Printer,
+    prepare: impl FnOnce(Option<Described>) -> P,
+) -> Result<(Target, P), CommandError> {
     let progress = printer.progress(format!("getting beside {}", wanted.selector));
-    let (target, prepared) = Target::open_prepared(&wanted, prepare).await?;
+    let (target, prepared) = Target::open_prepared(wanted, prepare).await?;
     drop(progress);
     let chosen = !matches!(target.choice.reason, Reason::Only | Reason::Asked);
     if chosen || matches!(target.place, Place::Pod(_)) {

@@ -4,7 +4,6 @@
 //! and who makes a new one hold the folder's lock, so that nobody's new socket is taken for an old one.
 
 use std::{
-    ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
@@ -270,9 +269,9 @@ impl Lender {
         }
     }
 
-    /// The name of its socket.
-    pub fn name(&self) -> OsString {
-        self.path.file_name().unwrap_or_default().to_owned()
+    /// Its socket.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_greeting_starts_with_these_bytes() {
-        assert_eq!(Hello::ours().encode()[..6], *b"kdbg\x02\x00");
+        assert_eq!(Hello::ours().encode()[..6], *b"kdbg\x03\x00");
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_not_kdbg() {
-        for payload in [&b""[..], b"kdb", b"SSH-2.0-x", b"kdbg\x02\x00"] {
+        for payload in [&b""[..], b"kdb", b"SSH-2.0-x", b"kdbg\x03\x00"] {
             assert_eq!(
                 Hello::decode(payload),
                 Err(HelloError::NotKdbg),

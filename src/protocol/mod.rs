@@ -5,8 +5,8 @@
 //! or waits; `session` (client) and `agent::serve` do that. `docs/protocol.md` describes the bytes.
 //!
 //! Compatibility: a client and an agent talk only when [`VERSION`] and the build are equal, because the
-//! client carries its own agent. Still, enum variants are only ever appended and golden-bytes tests hold
-//! every message in place, so that a capture or a bundle of an older release stays readable.
+//! client carries its own agent. Still, within a version enum variants are only ever appended and golden-bytes tests hold
+//! every message in place, so that a capture stays readable. What nobody sends any more goes with the next version.
 
 mod frame;
 mod hello;
@@ -20,4 +20,4 @@ pub use liveness::{Beat, Liveness, PING_AFTER, SILENCE_LIMIT};
 pub use stream::{End, IncomingStream, OutgoingStream, StreamError, WINDOW};
 
 /// The version of the frames and messages. Raised by every change of either.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;

@@ -8,7 +8,14 @@ pub fn remark(variable: &Attributed) -> Option<String> {
     let mut remarks: Vec<String> = origin(&variable.origin).into_iter().collect();
     remarks.extend(agreement(&variable.agreement));
     if let Some(beaten) = variable.shadowed.last() {
-        let beaten = origin(beaten).unwrap_or_else(|| "the image's".to_owned());
+        let beaten = match beaten {
+            Origin::Spec {
+                declaration: Declaration::Literal,
+                injected_by: None,
+            } => Some("another value in env".to_owned()),
+            other => origin(other),
+        };
+        let beaten = beaten.unwrap_or_else(|| "the image's".to_owned());
         remarks.push(format!("beats {beaten}"));
     }
     (!remarks.is_empty()).then(|| remarks.join("; "))

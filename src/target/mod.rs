@@ -97,8 +97,20 @@ impl Candidate {
         }
     }
 
-    /// Puts an agent beside it and chooses the process to look at.
+    /// Gets an agent beside it, one that is held ready where there is one, and chooses the process to look at.
     pub async fn open(self, wanted: &Wanted) -> Result<Target, TargetError> {
+        if let Self::Pod(pod) = &self {
+            // Boxed, as the other ways are.
+            let kept = pod::keep::take_found(&wanted.pod, pod, wanted.process);
+            if let Some(opened) = Box::pin(kept).await {
+                return Ok(opened.into());
+            }
+        }
+        self.open_own(wanted).await
+    }
+
+    /// Puts an agent beside it and chooses the process to look at.
+    async fn open_own(self, wanted: &Wanted) -> Result<Target, TargetError> {
         match self {
             // Boxed: the way to a target is long, and every command would carry its state.
             Self::Local => Box::pin(open_local(wanted)).await,
@@ -179,20 +191,23 @@ impl Target {
         wanted: &Wanted,
         prepare: impl FnOnce(Option<Described>) -> P,
     ) -> Result<(Self, P), TargetError> {
-        // Boxed, as the other ways are.
-        let kept = Box::pin(pod::keep::take(
-            &wanted.pod,
-            &wanted.selector,
-            wanted.process,
-        ))
-        .await;
-        if let Some(opened) = kept {
-            let prepared = prepare(Some(opened.place.described()));
-            return Ok((opened.into(), prepared));
+        let named = pod::keep::named(&wanted.pod, &wanted.selector);
+        if let Some(name) = named {
+            // Boxed, as the other ways are.
+            let kept = pod::keep::take_named(&wanted.pod, name, wanted.process);
+            if let Some(opened) = Box::pin(kept).await {
+                let prepared = prepare(Some(opened.place.described()));
+                return Ok((opened.into(), prepared));
+            }
         }
         let found = Self::find(wanted).await?;
         let prepared = prepare(found.described());
-        Ok((found.open(wanted).await?, prepared))
+        let opened = match named {
+            // Its keeper was asked.
+            Some(_) => found.open_own(wanted).await?,
+            None => found.open(wanted).await?,
+        };
+        Ok((opened, prepared))
     }
 
     /// Finds the target, the best one where a name means several.

@@ -3,7 +3,7 @@
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -47,19 +47,6 @@ fn checks(report: &Value, subject: &str) -> Vec<Value> {
         .filter(|check| check["subject"] == subject)
         .cloned()
         .collect()
-}
-
-/// Makes the namespace of the test enforce another level, of which admission knows a moment later.
-async fn relabel(test: &Test, level: &str) -> Result<(), Failure> {
-    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
-    Api::<Namespace>::all(test.client.clone())
-        .patch(
-            &test.namespace,
-            &PatchParams::default(),
-            &Patch::Merge(labels),
-        )
-        .await?;
-    Ok(())
 }
 
 /// Doctor refuses, because of what is in the pod already.
@@ -143,7 +130,7 @@ async fn agent_that_runs_is_asked_what_it_sees() {
 async fn pod_that_violates_a_new_label_is_named_as_the_reason() {
     run("doc-relabelled", Level::Baseline, async |test| {
         start(test, "python:root").await?;
-        relabel(test, "restricted").await?;
+        test.relabel(Level::Restricted).await?;
         blames(test, "violates the policy already, container app:").await
     })
     .await;
@@ -165,7 +152,7 @@ async fn older_ephemeral_container_is_named_as_the_reason() {
         test.api::<Pod>()
             .patch_ephemeral_containers("app", &PatchParams::default(), &Patch::Strategic(older))
             .await?;
-        relabel(test, "restricted").await?;
+        test.relabel(Level::Restricted).await?;
         blames(
             test,
             "violates the policy already, ephemeral container debugger-7x2kq (not of kdbg):",

@@ -1,4 +1,5 @@
-//! What the labels of a pod's image say, asked of the registry that the node pulled it from.
+//! What the registry says of a pod's image that the node pulled from it: its labels, its variables, and what its name
+//! means by now.
 //!
 //! Debian's registry runs on the node's network, where the runtime and kdbg both reach it at one address of the
 //! loopback: kdbg is run in the network of the node for that.
@@ -8,18 +9,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Failure, Level, Ran, Test, check, container, pod, run};
+use crate::harness::{Failure, Level, Ran, Test, check, container, git, merged, pod, run, succeed};
 
 /// Where the registry listens; `pull.rs` has another one.
 const ADDRESS: &str = "127.0.0.1:28501";
 
 #[tokio::test]
 #[ignore = "needs a cluster: the node pulls images from a registry"]
-async fn the_labels_of_a_pulled_image_are_asked_of_its_registry_and_an_inherited_one_is_called_out()
-{
+async fn the_labels_of_a_pulled_image_are_asked_of_its_registry_and_so_is_a_tag_that_has_moved() {
     run("labels", Level::Privileged, async |test| {
         let Some(program) = registry_program() else {
             eprintln!("skipped: there is no docker-registry; scripts/test fetches it");
@@ -43,14 +44,8 @@ async fn the_labels_of_a_pulled_image_are_asked_of_its_registry_and_an_inherited
             ("bare", json!({})),
         ];
         for (name, labels) in &images {
-            let image = shop.push(test, name, labels)?;
-            let container = container(
-                "app",
-                &image,
-                json!({"securityContext": {"runAsUser": 1000}}),
-            );
-            test.create_object::<k8s_openapi::api::core::v1::Pod>(pod(name, &[container], json!({})))
-                .await?;
+            let image = shop.push(test, name, json!({"Labels": labels}))?;
+            test.create_object::<Pod>(pod_of(name, &image)).await?;
         }
         for (name, _) in &images {
             test.wait_for_pod(name, "is ready", |pod| crate::harness::Phase::of(pod).ready)
@@ -74,9 +69,70 @@ async fn the_labels_of_a_pulled_image_are_asked_of_its_registry_and_an_inherited
             format!("the inherited label: {inherited:#}")
         })?;
         let bare = shop.which_ref(test, "bare", &["--registry"]).await?.ended_with(0)?;
-        check(!bare.stdout.contains("evidence"), || format!("labels of an image without any: {bare}"))
+        check(!bare.stdout.contains("evidence"), || format!("labels of an image without any: {bare}"))?;
+        a_tag_that_has_moved_is_told(test, &shop).await
     })
     .await;
+}
+
+fn pod_of(name: &str, image: &str) -> Value {
+    let security = json!({"imagePullPolicy": "Always", "securityContext": {"runAsUser": 1000}});
+    pod(name, &[container("app", image, security)], json!({}))
+}
+
+/// Another image is pushed under the name of one that runs: the registry knows, and a pod that is started later shows it.
+async fn a_tag_that_has_moved_is_told(test: &Test, shop: &Shop) -> Result<(), Failure> {
+    let push = |colour: &str| {
+        let environment = json!({"Env": ["PATH=/bin", format!("COLOUR={colour}")]});
+        shop.push(test, "moving", environment)
+    };
+    let image = push("blue")?;
+    test.start(pod_of("before", &image)).await?;
+    let ran = env_on_node(test, &["before", "--source", "image"]).await?;
+    let entries = ran.json()?["entries"].to_string();
+    check(entries.contains("COLOUR"), || {
+        format!("the variables of the image: {ran}")
+    })?;
+    let against = ["before", "--against", "spec"];
+    let ran = env_on_node(test, &against).await?.ended_with(0)?;
+    check(ran.json()?["image"].is_null(), || {
+        format!("nobody has moved the tag: {ran}")
+    })?;
+
+    push("green")?;
+    let ran = env_on_node(test, &against).await?.ended_with(1)?;
+    let report = ran.json()?;
+    let changes = json!([{"name": "COLOUR", "now": "blue", "after": "green", "because": {"origin": "image"}}]);
+    check(
+        report["changes"] == changes
+            && report["image"]["image"] == image
+            && report["image"]["now"] != report["image"]["after"]
+            && report["image"]["because"] == "its registry has it under this name",
+        || format!("the tag has moved: {ran}"),
+    )?;
+    let without = ["env", "before", "--against", "spec", "-o", "json"];
+    let ran = test.kdbg(&without).await?;
+    check(ran.json()?["image"].is_null(), || {
+        format!("only the registry can know: {ran}")
+    })?;
+    test.start(pod_of("after", &image)).await?;
+    let ran = test.kdbg(&without).await?.ended_with(1)?;
+    let shown = &ran.json()?["image"];
+    check(
+        shown["because"] == "pod after, which was started later, runs it"
+            && shown["after"].as_str().is_some_and(|id| shown["now"] != id),
+        || format!("the later pod shows it: {ran}"),
+    )?;
+    let ran = env_on_node(test, &["after", "--against", "spec"]).await?;
+    check(ran.ended_with(0)?.json()?["image"].is_null(), || {
+        "the later pod runs what the name means".to_owned()
+    })
+}
+
+/// Runs `kdbg env` where the registry is reached.
+async fn env_on_node(test: &Test, more: &[&str]) -> Result<Ran, Failure> {
+    let arguments = [&["env", "--registry", "-o", "json"], more].concat();
+    test.run_to_end(test.kdbg_on_node(&arguments)?).await
 }
 
 /// A repository of two commits of a service, of which the second runs.
@@ -93,30 +149,24 @@ impl Shop {
             folder,
             commits: Vec::new(),
         };
-        shop.git(&["init", "--quiet", "--initial-branch=main"])?;
-        shop.git(&["remote", "add", "origin", "git@git.example:shop.git"])?;
+        git(&shop.folder, &["init", "--quiet", "--initial-branch=main"])?;
+        git(
+            &shop.folder,
+            &["remote", "add", "origin", "git@git.example:shop.git"],
+        )?;
         for words in ["one", "two"] {
             write(&shop.folder.join("app/page.sh"), page(words).as_bytes())?;
             write(&shop.folder.join("app/util.sh"), page("util").as_bytes())?;
-            shop.git(&["add", "--all"])?;
-            shop.git(&["commit", "--quiet", "--message", words])?;
-            shop.commits.push(shop.git(&["rev-parse", "HEAD"])?);
+            git(&shop.folder, &["add", "--all"])?;
+            git(&shop.folder, &["commit", "--quiet", "--message", words])?;
+            shop.commits
+                .push(git(&shop.folder, &["rev-parse", "HEAD"])?);
         }
         Ok(shop)
     }
 
-    fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let mut command = Command::new("git");
-        command
-            .arg("-C")
-            .arg(&self.folder)
-            .args(["-c", "user.name=t", "-c", "user.email=t@invalid"])
-            .args(arguments);
-        succeed(&mut command)
-    }
-
-    /// Pushes an image of the second commit with these labels, and returns its name.
-    fn push(&self, test: &Test, name: &str, labels: &Value) -> Result<String, Failure> {
+    /// Pushes an image of the second commit with more in its configuration under a tag, and returns its name.
+    fn push(&self, test: &Test, name: &str, more: Value) -> Result<String, Failure> {
         let folder = test.folder.path().join(name);
         let root = folder.join("root");
         let busybox = fs::read("/bin/busybox").map_err(Failure::of("read busybox"))?;
@@ -142,7 +192,7 @@ impl Shop {
             .args(["app", "bin"]);
         succeed(&mut tar)?;
         let layer = fs::read(layer).map_err(Failure::of("read the layer"))?;
-        lay_out(&folder.join("image"), &layer, labels)?;
+        lay_out(&folder.join("image"), &layer, more)?;
         let image = format!("{ADDRESS}/{}/shop:{name}", test.namespace);
         let layout = format!("oci:{}", folder.join("image").display());
         let to = format!("docker://{image}");
@@ -240,7 +290,7 @@ async fn start_registry(test: &Test, program: &Path) -> Result<(), Failure> {
 }
 
 /// Writes an image of one layer as an OCI layout.
-fn lay_out(folder: &Path, layer: &[u8], labels: &Value) -> Result<(), Failure> {
+fn lay_out(folder: &Path, layer: &[u8], more: Value) -> Result<(), Failure> {
     let blob = |kind: &str, content: &[u8]| {
         let digest = Sha256::digest(content)
             .iter()
@@ -260,15 +310,15 @@ fn lay_out(folder: &Path, layer: &[u8], labels: &Value) -> Result<(), Failure> {
         "aarch64" => "arm64",
         _ => "amd64",
     };
+    let run = json!({
+        "Entrypoint": ["/bin/busybox", "sleep", "86400"],
+        "WorkingDir": "/app",
+        "User": "1000:1000",
+    });
     let configuration = json!({
         "architecture": architecture,
         "os": "linux",
-        "config": {
-            "Entrypoint": ["/bin/busybox", "sleep", "86400"],
-            "WorkingDir": "/app",
-            "User": "1000:1000",
-            "Labels": labels,
-        },
+        "config": merged(run, more),
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
     });
     let manifest = json!({
@@ -291,13 +341,4 @@ fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
         fs::create_dir_all(folder).map_err(Failure::of("make a folder"))?;
     }
     fs::write(path, content).map_err(Failure::of("write a file"))
-}
-
-/// Runs a program and returns what it printed.
-fn succeed(command: &mut Command) -> Result<String, Failure> {
-    let output = command.output().map_err(Failure::of("run a program"))?;
-    check(output.status.success(), || {
-        format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))
-    })?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

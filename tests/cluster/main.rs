@@ -13,12 +13,15 @@
 
 mod cleanup;
 mod components;
+mod diagnosis;
 mod doctor;
 mod files;
 mod from;
+mod generated;
 mod harness;
 mod images;
 mod incident_000;
+mod incident_000_compiled;
 mod incident_000_languages;
 mod labels;
 mod net;
@@ -31,3 +34,4 @@ mod rbac;
 mod security;
 mod shapes;
 mod sources;
+mod webhook;

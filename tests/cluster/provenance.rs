@@ -1,7 +1,7 @@
 //! Where a real kubelet's variables come from, for every kind of source at once.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Failure, Level, Ran, Test, answering, check, container, merged, pod, run};
@@ -80,8 +80,10 @@ async fn every_kind_of_source_is_told_and_what_may_not_be_read_is_named() {
         let report = ran.json()?;
         every_source(&report)?;
         check(!ran.stdout.contains("-secret"), || format!("a secret got out: {ran}"))?;
+        a_source_and_a_text_choose(test).await?;
         the_worker_is_laid_beside_the_first_process(test).await?;
         nothing_changes_by_a_restart_but_what_was_edited(test).await?;
+        a_restart_would_bring_a_new_service_and_take_one_that_is_gone(test).await?;
         without_secrets(test).await
     })
     .await;
@@ -148,6 +150,75 @@ async fn the_worker_is_laid_beside_the_first_process(test: &Test) -> Result<(), 
     check(!ran.stdout.contains("-secret"), || {
         format!("a secret got out: {ran}")
     })
+}
+
+async fn a_source_and_a_text_choose(test: &Test) -> Result<(), Failure> {
+    let chosen = async |more: &[&str]| -> Result<Vec<String>, Failure> {
+        let words = [&["env", "app", "-o", "json"], more].concat();
+        let report = test.kdbg(&words).await?.ended_with(0)?.json()?;
+        Ok(sorted(&report["entries"]))
+    };
+    let links = chosen(&["--source", "service-link", "--grep", "reviews"]).await?;
+    check(
+        links
+            == [
+                "REVIEWS_PORT_9080_TCP",
+                "REVIEWS_PORT_9080_TCP_ADDR",
+                "REVIEWS_PORT_9080_TCP_PORT",
+                "REVIEWS_PORT_9080_TCP_PROTO",
+                "REVIEWS_SERVICE_HOST",
+                "REVIEWS_SERVICE_PORT",
+            ],
+        || format!("the links: {links:?}"),
+    )?;
+    let rest = chosen(&["--source", "entrypoint", "--source", "unknown"]).await?;
+    check(
+        rest == ["PYTHONDONTWRITEBYTECODE", "SET_ON_THE_WAY"],
+        || format!("what no spec declares: {rest:?}"),
+    )?;
+    // What is hidden cannot be searched for.
+    let secrets = chosen(&["--grep", "hunter2"]).await?;
+    check(secrets.is_empty(), || format!("found: {secrets:?}"))
+}
+
+/// The names of some rows.
+fn sorted(rows: &Value) -> Vec<String> {
+    let rows = rows.as_array().into_iter().flatten();
+    let mut names: Vec<_> = rows
+        .map(|row| row["name"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+async fn a_restart_would_bring_a_new_service_and_take_one_that_is_gone(
+    test: &Test,
+) -> Result<(), Failure> {
+    test.service("later", 80).await?;
+    let services: Api<Service> = test.api();
+    services.delete("reviews", &DeleteParams::default()).await?;
+    let ran = test
+        .kdbg(&["env", "app", "--against", "spec", "-o", "json"])
+        .await?
+        .ended_with(1)?;
+    let report = ran.json()?;
+    let changes = report["changes"].as_array().cloned().unwrap_or_default();
+    for (prefix, side, count) in [("LATER_", "now", 7), ("REVIEWS_", "after", 6)] {
+        let of_it = changes.iter().filter(|change| {
+            change["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with(prefix))
+        });
+        let as_wanted = of_it.clone().filter(|change| {
+            change[side].is_null() && change["because"]["origin"] == "service-link"
+        });
+        let counts = (of_it.count(), as_wanted.count());
+        // REVIEWS_PORT is the spec's.
+        check(counts == (count, count), || {
+            format!("{prefix}: {counts:?}: {ran}")
+        })?;
+    }
+    Ok(())
 }
 
 async fn nothing_changes_by_a_restart_but_what_was_edited(test: &Test) -> Result<(), Failure> {

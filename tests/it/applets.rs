@@ -425,3 +425,23 @@ fn in_an_attached_shell_the_applets_come_first_and_are_gone_with_it() {
     let links = links.trim_start_matches(|letter| letter != '/');
     assert!(!Path::new(links).exists(), "{links}");
 }
+
+#[test]
+fn the_folder_of_an_agent_that_was_killed_goes_with_the_next_one() {
+    let target = Running::start(&mut idle());
+    let note = tempfile::NamedTempFile::new().unwrap();
+    let attach = |script: &str| {
+        let target = target.target();
+        let words = ["attach", &target, "--", "sh", "-c", script];
+        let output = kdbg(words.into_iter().chain(note.path().to_str()));
+        let folder = fs::read_to_string(note.path()).unwrap();
+        (output, folder.trim_end().to_owned())
+    };
+    let (killed, left) = attach("echo ${PATH%%:*} >$0; kill -9 $PPID");
+    assert_code(&killed, 5);
+    assert!(Path::new(&left).join("curl").is_symlink(), "{left}");
+    let (ended, own) = attach("echo ${PATH%%:*} >$0");
+    assert_code(&ended, 0);
+    assert_ne!(own, left);
+    assert!(!Path::new(&left).exists() && !Path::new(&own).exists());
+}

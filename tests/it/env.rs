@@ -102,6 +102,86 @@ fn json_has_every_byte_and_says_why_something_is_redacted() {
 }
 
 #[test]
+fn a_text_chooses_by_name_and_shown_value_and_never_by_what_is_hidden() {
+    let process = with_block(&[
+        b"REVIEWS_PORT=tcp://10.0.0.7:9080",
+        b"LEVEL=reviews and more",
+        b"OTHER=1",
+        b"DB_PASSWORD=hunter2",
+        b"bare reviews",
+        b"ESCAPE=\x1breviews",
+    ]);
+    let output = kdbg(["env", &process.target(), "--grep", "ReViews"]);
+    assert_snapshot!(shown(&output, &[]), @r"
+    exit 0
+    --- stdout
+    REVIEWS_PORT=tcp://10.0.0.7:9080
+    LEVEL=reviews and more
+    bare reviews  # no `=`
+    ESCAPE=\x1breviews
+    --- stderr
+    ");
+    // What matches nothing is an answer, and a secret is found by its name only.
+    for (text, found) in [("hunter2", vec![]), ("db_pass", vec!["DB_PASSWORD"])] {
+        let output = kdbg(["env", &process.target(), "--grep", text, "-o", "json"]);
+        assert_code(&output, 0);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let names: Vec<_> = report["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, found, "{text}");
+    }
+    let output = kdbg([
+        "env",
+        &process.target(),
+        "--grep",
+        "hunter2",
+        "--show-secrets",
+    ]);
+    assert_eq!(output.stdout, b"DB_PASSWORD=hunter2\n");
+}
+
+#[test]
+fn what_cannot_be_chosen_is_refused_with_a_hint() {
+    let process = with(&[]);
+    let target = process.target();
+    for (words, message) in [
+        (
+            &["--source", "spec"][..],
+            "error: a process of this machine has no spec that declares its variables\nhint: name a pod, or leave out `--against` and `--source`\n",
+        ),
+        (
+            &["--against", "spec"],
+            "error: a process of this machine has no spec that declares its variables\nhint: name a pod, or leave out `--against` and `--source`\n",
+        ),
+        (
+            &["--grep", "x", "-o", "dotenv"],
+            "error: `--source` and `--grep` choose among what is printed as text or JSON\nhint: leave out `-o`, or use `-o json`\n",
+        ),
+        (
+            &["--grep", "x", "-o", "null"],
+            "error: `--source` and `--grep` choose among what is printed as text or JSON\nhint: leave out `-o`, or use `-o json`\n",
+        ),
+    ] {
+        let output = kdbg([&["env", &target], words].concat());
+        assert_code(&output, 2);
+        assert_eq!(said(&output), message, "{words:?}");
+        assert_eq!(output.stdout, b"", "{words:?}");
+    }
+    let output = kdbg(["env", &target, "--source", "heaven"]);
+    assert_code(&output, 2);
+    assert!(
+        said(&output)
+            .contains("[possible values: spec, service-link, image, runtime, entrypoint, unknown]"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn the_null_format_is_what_the_kernel_has() {
     let process = with_block(&[b"A=\xff\x1b[2J", b"plain", b"", b"TOKEN=abc", b"A=2"]);
     let output = kdbg(["env", &process.target(), "-o", "null", "--show-secrets"]);

@@ -14,8 +14,8 @@ use std::{
 use kdbg::{
     object::HashKind,
     protocol::message::{
-        Cause, Denial, FailedCheck, Failure, FileHead, OpenFile, Process, ProcessId, ProcessScope,
-        Reading, Request, TreeRecord, WalkRequest,
+        Cause, Denial, FailedCheck, Failure, FileHead, HeldBy, HeldFile, Process, ProcessId,
+        ProcessScope, Reading, Request, TreeRecord, WalkRequest,
     },
     session::{RequestError, Session},
 };
@@ -158,9 +158,10 @@ async fn look(session: &Session, pid: u32, marker: &Path) -> Result<(), Failure>
     let process = describe(session, pid).await;
     let environment = environment(session, process.id).await;
     let file = file(session, process.id, marker).await;
-    let descriptors = session.request(&Request::OpenFiles(process.id)).unwrap();
-    let descriptors: Result<Vec<OpenFile>, _> = descriptors.records().await;
-    let names = descriptors.map_err(failure).and_then(|files| {
+    let held = session.request(&Request::Files(process.id)).unwrap();
+    let held: Result<Vec<HeldFile>, _> = held.records().await;
+    let names = held.map_err(failure).and_then(|mut files| {
+        files.retain(|file| matches!(file.by, HeldBy::Descriptor(_)));
         assert!(files.len() >= 3);
         files
             .into_iter()

@@ -4,13 +4,17 @@
 //! shells (`ENV`): Debian's busybox prefers its own `ps` and `env` to whatever lies in `PATH`, but not to a function.
 //! Where no folder can be made, the script alone does, from memory. A link may lie where nothing may be executed
 //! (`/dev/shm` mostly is `noexec`): what counts is where it leads.
+//!
+//! An agent that is killed cannot remove its folder. So each holds a lock on its own, which the kernel takes from it
+//! however it ends, and whoever makes a folder removes those beside it that nobody holds. A number of a process would
+//! tell less: a folder of this machine may be seen from several PID namespaces.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CStr, OsStr},
     fs::{self, File},
     io::{self, Write as _},
     os::{
-        fd::AsRawFd as _,
+        fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, fs::symlink},
     },
     path::{Path, PathBuf},
@@ -20,18 +24,25 @@ use std::{
 use bstr::BString;
 use nix::{
     errno::Errno,
-    sys::memfd::{MFdFlags, memfd_create},
-    unistd::mkdtemp,
+    fcntl::{self, Flock, FlockArg, OFlag},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        stat::{FileStat, Mode, fstat},
+    },
+    unistd::{UnlinkatFlags, mkdtemp, unlinkat},
 };
 
 use super::Applet;
 use crate::{
     agent::target::errno_of,
     protocol::message::{Failure, Reading},
+    sys::read_names,
 };
 
 /// Where a folder may be made, best first.
 const PLACES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// How the names of folders begin.
+const PREFIX: &str = ".kdbg-applets-";
 /// The script of functions in a folder.
 const SCRIPT: &str = ".functions";
 /// By which a shell can start the agent itself.
@@ -44,6 +55,8 @@ static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub(in crate::agent) struct Folder {
     links: Reading<PathBuf>,
     script: Option<PathBuf>,
+    /// Says that the folder is in use. `None` where a file system has no locks: nobody takes it for dead there.
+    _lock: Option<Flock<OwnedFd>>,
     /// Holds the script where there is no folder.
     _memory: Option<File>,
 }
@@ -62,6 +75,7 @@ impl Folder {
                 return Self {
                     links: Reading::Unavailable(Failure::new(doing, errno.into())),
                     script: None,
+                    _lock: None,
                     _memory: None,
                 };
             }
@@ -69,10 +83,11 @@ impl Folder {
         let mut refused = Errno::ENOENT;
         for place in places {
             match fill(place, &program) {
-                Ok(folder) => {
+                Ok((folder, lock)) => {
                     return Self {
                         script: Some(folder.join(SCRIPT)),
                         links: Reading::Known(folder),
+                        _lock: lock,
                         _memory: None,
                     };
                 }
@@ -95,6 +110,7 @@ impl Folder {
         Self {
             links: Reading::Unavailable(Failure::new(doing, refused.into())),
             script,
+            _lock: None,
             _memory: memory,
         }
     }
@@ -135,12 +151,84 @@ fn made() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
 
 /// Only what was put there: a shell may have put something beside it.
 fn remove(folder: &Path) {
-    let links = Applet::ALL.map(Applet::name);
-    for name in links.into_iter().chain([AGENT, SCRIPT]) {
+    for name in content() {
         // Somebody may have removed it.
         let _ = fs::remove_file(folder.join(name));
     }
     let _ = fs::remove_dir(folder);
+}
+
+/// The names of all that is put into a folder.
+fn content() -> impl Iterator<Item = &'static str> {
+    let links = Applet::ALL.map(Applet::name);
+    links.into_iter().chain([AGENT, SCRIPT])
+}
+
+/// Opens a folder, no link to one.
+fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    fcntl::open(path, flags, Mode::empty())
+}
+
+/// Locks a folder, without waiting for whoever has it locked.
+fn lock(folder: OwnedFd) -> Result<Flock<OwnedFd>, Errno> {
+    Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
+}
+
+/// Makes an empty folder that says it is in use.
+fn make(place: &Path) -> Result<(PathBuf, Option<Flock<OwnedFd>>), Errno> {
+    let folder = mkdtemp(&place.join(format!("{PREFIX}XXXXXX")))?;
+    let opened = open(&folder)?;
+    let lock = match lock(opened) {
+        Ok(lock) => Some(lock),
+        // Another agent took it for a dead one's in this moment: it is gone, or about to be.
+        Err(Errno::EWOULDBLOCK) => return Err(Errno::EAGAIN),
+        Err(_) => None,
+    };
+    if let Some(lock) = &lock
+        && fstat(&**lock)?.st_nlink == 0
+    {
+        return Err(Errno::EAGAIN);
+    }
+    made().push(folder.clone());
+    sweep(place, lock.as_ref());
+    Ok((folder, lock))
+}
+
+/// Removes the folders that agents have left in a place which were killed. `own` is one that this agent holds.
+fn sweep(place: &Path, own: Option<&Flock<OwnedFd>>) {
+    let Some(Ok(own)) = own.map(|own| fstat(&**own)) else {
+        return;
+    };
+    let Ok(place) = open(place) else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    while let Ok(names) = read_names(&place, &mut buffer)
+        && !names.is_end()
+    {
+        for (name, _) in names {
+            if name.to_bytes().starts_with(PREFIX.as_bytes()) {
+                // It stays, then.
+                let _ = remove_dead(&place, name, &own);
+            }
+        }
+    }
+}
+
+/// Removes a folder when it is like our own and nobody holds it.
+fn remove_dead(place: &OwnedFd, name: &CStr, own: &FileStat) -> Result<(), Errno> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = fcntl::openat(place, name, flags, Mode::empty())?;
+    let found = fstat(&folder)?;
+    if (found.st_uid, found.st_mode) != (own.st_uid, own.st_mode) {
+        return Ok(());
+    }
+    let folder = lock(folder)?;
+    for name in content() {
+        let _ = unlinkat(&*folder, name, UnlinkatFlags::NoRemoveDir);
+    }
+    unlinkat(place, name, UnlinkatFlags::RemoveDir)
 }
 
 /// A name by which the command can execute this program.
@@ -168,9 +256,11 @@ fn is_us(name: &Path) -> bool {
     number(name).is_some_and(|named| number(Path::new("/proc/self/exe")) == Some(named))
 }
 
-fn fill(place: &Path, program: &Path) -> Result<PathBuf, Errno> {
-    let folder = mkdtemp(&place.join(".kdbg-applets-XXXXXX"))?;
-    made().push(folder.clone());
+fn fill(place: &Path, program: &Path) -> Result<(PathBuf, Option<Flock<OwnedFd>>), Errno> {
+    let (folder, lock) = match make(place) {
+        Err(Errno::EAGAIN) => make(place)?,
+        made => made?,
+    };
     let filled = (|| {
         for applet in Applet::ALL {
             symlink(program, folder.join(applet.name()))?;
@@ -178,11 +268,12 @@ fn fill(place: &Path, program: &Path) -> Result<PathBuf, Errno> {
         symlink(program, folder.join(AGENT))?;
         fs::write(folder.join(SCRIPT), functions(program))
     })();
-    filled.map(|()| folder.clone()).map_err(|error| {
+    if let Err(error) = filled {
         remove(&folder);
         made().retain(|other| other != &folder);
-        errno_of(&error)
-    })
+        return Err(errno_of(&error));
+    }
+    Ok((folder, lock))
 }
 
 fn keep_in_memory(program: &Path) -> io::Result<File> {
@@ -238,6 +329,45 @@ mod tests {
         drop(made);
         assert!(!folder.exists());
         assert!(fs::read_dir(place.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_a_killed_agent_has_left_goes_with_the_next_one_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = |name: &str, mode: u32| {
+            let path = place.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&path).unwrap();
+            symlink("/nowhere", path.join("ps")).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let dead = folder("dead", 0o700);
+        let open_to_others = folder("others", 0o755);
+        let with_more = folder("more", 0o700);
+        fs::write(with_more.join("notes"), "mine").unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        symlink("/nowhere", elsewhere.path().join("ps")).unwrap();
+        let link = place.path().join(format!("{PREFIX}link"));
+        symlink(elsewhere.path(), &link).unwrap();
+        let strangers = nix::unistd::geteuid().is_root().then(|| {
+            let path = folder("strangers", 0o700);
+            std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+            path
+        });
+        let living = Folder::make_in(&[place.path()]);
+        assert!(!dead.exists());
+        let Reading::Known(alive) = &living.links else {
+            panic!("{:?}", living.links);
+        };
+        let next = Folder::make_in(&[place.path()]);
+        assert!(alive.join("ps").is_symlink());
+        assert!(open_to_others.join("ps").is_symlink());
+        assert!(elsewhere.path().join("ps").is_symlink() && link.is_symlink());
+        assert_eq!(fs::read(with_more.join("notes")).unwrap(), b"mine");
+        if let Some(strangers) = strangers {
+            assert!(strangers.join("ps").is_symlink());
+        }
+        drop((living, next));
     }
 
     #[test]

@@ -22,9 +22,12 @@ use nix::{
 
 use super::{End, Network};
 use crate::{
-    agent::netlink::{
-        HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attributes, u16_at, u32_at,
-        u64_at,
+    agent::{
+        net::state_of,
+        netlink::{
+            HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, attributes, u16_at, u32_at,
+            u64_at,
+        },
     },
     protocol::message::{Cause, Failure, Protocol, SocketFacts, SocketState, TcpFacts},
 };
@@ -250,26 +253,6 @@ fn tcp_facts(info: &[u8]) -> Option<TcpFacts> {
         last_acknowledged: word(56)?,
         bytes_acknowledged: u64_at(info, 120).unwrap_or_default(),
         bytes_received: u64_at(info, 128).unwrap_or_default(),
-    })
-}
-
-/// A state by its number (`include/net/tcp_states.h`).
-pub(super) const fn state_of(number: u8) -> Option<SocketState> {
-    Some(match number {
-        1 => SocketState::Established,
-        2 => SocketState::SynSent,
-        // 12 is a connection that was not even promised to a listener yet.
-        3 | 12 => SocketState::SynReceived,
-        4 => SocketState::FinWait1,
-        5 => SocketState::FinWait2,
-        6 => SocketState::TimeWait,
-        // 13: bound, and nothing else yet.
-        7 | 13 => SocketState::Closed,
-        8 => SocketState::CloseWait,
-        9 => SocketState::LastAck,
-        10 => SocketState::Listening,
-        11 => SocketState::Closing,
-        _ => return None,
     })
 }
 

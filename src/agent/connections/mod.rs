@@ -6,14 +6,13 @@
 mod counters;
 mod diag;
 mod holders;
-mod table;
 
 use nix::errno::Errno;
 
 use super::{
     Answer, Output, Records, Stop,
     access::Guard,
-    net::for_each_unix_socket,
+    net::{TABLES, for_each_socket, for_each_unix_socket},
     network::{self, Network},
     target::Target,
 };
@@ -21,14 +20,6 @@ use crate::protocol::message::{
     self, Cause, ConnectionRecord, ConnectionsRequest, Failure, Protocol, SocketFacts, SocketTable,
     Way,
 };
-
-/// The four tables that `sock_diag` has, each with the file that stands in for it.
-const TABLES: [(Protocol, bool, &str); 4] = [
-    (Protocol::Tcp, false, "net/tcp"),
-    (Protocol::Tcp, true, "net/tcp6"),
-    (Protocol::Udp, false, "net/udp"),
-    (Protocol::Udp, true, "net/udp6"),
-];
 
 /// Lists the sockets, and then what the processes of the namespace hold.
 pub(super) fn answer(request: &ConnectionsRequest, output: &mut dyn Output) -> Answer {
@@ -93,7 +84,7 @@ impl Table {
             Err(failure) => failure.clone(),
         };
         records.push(self.told(Way::ProcNet(Some(refused))), 256)?;
-        match table::read(target, self.name, self.protocol, |socket| {
+        match for_each_socket(target, self.name, self.protocol, &mut |socket| {
             push(records, socket)
         }) {
             Ok(()) => Ok(()),
@@ -131,31 +122,10 @@ fn send_unix(
         way: Way::ProcNet(None),
     };
     records.push(ConnectionRecord::Table(told), 8)?;
-    let sent = for_each_unix_socket(target, &mut |socket: message::Socket| -> Result<(), End> {
-        push(records, of_unix(socket))
-    });
-    match sent {
+    match for_each_unix_socket(target, &mut |socket| push(records, socket)) {
         Ok(()) => Ok(()),
         Err(End::Stop(stop)) => Err(stop),
         Err(End::Kernel(errno)) => Err(target.failure(doing, errno, Guard::Trace).into()),
-    }
-}
-
-fn of_unix(socket: message::Socket) -> SocketFacts {
-    SocketFacts {
-        protocol: Protocol::Unix,
-        near: None,
-        far: None,
-        path: socket.path,
-        state: None,
-        unread: 0,
-        unsent: 0,
-        retransmits: 0,
-        timer: None,
-        uid: 0,
-        inode: socket.inode,
-        only_v6: None,
-        tcp: None,
     }
 }
 

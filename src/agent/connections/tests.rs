@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::unix::{ffi::OsStrExt as _, net::UnixListener},
     process::Command,
 };
 
@@ -45,6 +46,9 @@ fn own_sockets_are_found_with_their_queues_and_the_descriptor_that_holds_them() 
     // Nobody accepts it: it waits in the queue.
     let stream = TcpStream::connect(address).unwrap();
     let datagrams = UdpSocket::bind("[::1]:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a socket");
+    let _unix = UnixListener::bind(&path).unwrap();
     let records = records(identify(std::process::id()));
     let sockets = sockets(&records);
     let own = at(&sockets, address);
@@ -73,7 +77,13 @@ fn own_sockets_are_found_with_their_queues_and_the_descriptor_that_holds_them() 
         .flatten()
         .map(|held| held.inode)
         .collect();
-    for socket in [listening, dialled[0], udp[0]] {
+    let path = path.as_os_str().as_bytes();
+    let unix = sockets
+        .iter()
+        .find(|socket| socket.path.as_ref().is_some_and(|told| told == path))
+        .unwrap();
+    assert_eq!(unix.protocol, Protocol::Unix);
+    for socket in [listening, dialled[0], udp[0], unix] {
         assert!(socket.inode > 0 && held.contains(&socket.inode));
     }
     assert!(
@@ -124,11 +134,11 @@ fn proc_shows_the_same_sockets_as_sock_diag() {
                 Ok(())
             });
         assert!(dumped.is_ok());
-        let read = table::read(&target, name, protocol, |socket| {
+        let read = for_each_socket(&target, name, protocol, &mut |socket| {
             keep(1, socket);
-            Ok(())
+            Ok::<(), Errno>(())
         });
-        assert!(read.is_ok());
+        assert_eq!(read, Ok(()));
     }
     assert_eq!(both[0].len(), 5);
     assert_eq!(both[0], both[1]);

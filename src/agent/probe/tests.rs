@@ -1,16 +1,10 @@
-use std::{
-    fs,
-    io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    os::unix::{ffi::OsStrExt as _, net::UnixListener},
-    process::Command,
-};
+use std::{fs, process::Command};
 
 use crate::{
     agent::testing::{Collected, Running, ask, ask_into, become_stranger, is_root, ourselves},
     protocol::message::{
-        Cause, FileKind, OpenFile, ProcFile, ProcessId, Protocol, Reading, Request, Socket,
-        SocketState,
+        Cause, ConnectionsRequest, FileKind, HeldBy, HeldFile, ProcFile, ProcessId, Reading,
+        Request,
     },
 };
 
@@ -114,8 +108,11 @@ fn a_process_that_ended_before_is_gone_for_every_probe() {
             process,
             file: ProcFile::Status,
         },
-        Request::OpenFiles(process),
-        Request::Sockets(process),
+        Request::Files(process),
+        Request::Connections(ConnectionsRequest {
+            process,
+            unix: false,
+        }),
     ] {
         let failure = ask(&request).map(|_| ()).unwrap_err();
         assert_eq!(failure.cause, Cause::Gone(process), "{request:?}");
@@ -146,14 +143,19 @@ fn descriptors_of_another_user_are_denied() {
     let denied = std::thread::spawn(|| {
         let running = Running::shell("echo ready; read line");
         become_stranger();
-        ask(&Request::OpenFiles(running.id())).map(|_| ())
+        ask(&Request::Files(running.id())).map(|_| ())
     });
     let failure = denied.join().unwrap().unwrap_err();
     assert!(matches!(failure.cause, Cause::Denied(_)), "{failure}");
 }
 
-fn open_files(process: ProcessId) -> Vec<OpenFile> {
-    ask(&Request::OpenFiles(process)).unwrap().rows()
+fn descriptors(process: ProcessId) -> Vec<(u32, HeldFile)> {
+    let files: Vec<HeldFile> = ask(&Request::Files(process)).unwrap().rows();
+    let descriptors = files.into_iter().filter_map(|file| match file.by {
+        HeldBy::Descriptor(number) => Some((number, file)),
+        _ => None,
+    });
+    descriptors.collect()
 }
 
 #[test]
@@ -173,63 +175,22 @@ fn open_files_are_told_with_position_and_deletion() {
         .split(' ')
         .map(|word| word.parse().unwrap())
         .collect();
-    let files = open_files(running.id());
-    assert!(files.is_sorted_by_key(|file| file.descriptor));
-    let of = |number: u32| files.iter().find(|file| file.descriptor == number).unwrap();
+    let files = descriptors(running.id());
+    assert!(files.is_sorted_by_key(|(number, _)| *number));
+    let of = |number: u32| &files.iter().find(|(other, _)| *other == number).unwrap().1;
+    let stat = |number: u32| of(number).stat.known().unwrap();
 
-    let file = of(numbers[0]);
     let name = format!("{} (deleted)", path.display());
-    assert_eq!(file.name, Reading::Known(name.into()));
-    assert_eq!((file.position, file.deleted), (4, true));
-    let entry = file.entry.as_ref().unwrap();
-    assert_eq!((entry.kind, entry.size), (FileKind::File, 10));
-    let flags = u32::try_from(nix::libc::O_APPEND | nix::libc::O_WRONLY).unwrap();
-    assert_eq!(of(numbers[1]).flags & flags, flags);
-    let pipe = of(numbers[2]);
-    assert_eq!(pipe.entry.as_ref().unwrap().kind, FileKind::Fifo);
-    assert!(!pipe.deleted && pipe.name.known().unwrap().starts_with(b"pipe:["));
-}
-
-fn descriptor(socket: &impl std::os::fd::AsRawFd) -> Option<u32> {
-    u32::try_from(socket.as_raw_fd()).ok()
-}
-
-#[test]
-fn sockets_are_told_with_their_descriptor() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut near = TcpStream::connect(address).unwrap();
-    let (mut far, _) = listener.accept().unwrap();
-    near.write_all(b"hello").unwrap();
-    far.peek(&mut [0; 5]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a socket");
-    let _unix = UnixListener::bind(&path).unwrap();
-
-    let sockets: Vec<Socket> = ask(&Request::Sockets(ourselves())).unwrap().rows();
-    let listening: Vec<&Socket> = sockets
-        .iter()
-        .filter(|socket| {
-            socket.near == Some(address) && socket.state == Some(SocketState::Listening)
-        })
-        .collect();
-    assert_eq!(listening.len(), 1);
-    assert_eq!(listening[0].descriptor, descriptor(&listener));
-    let accepted = sockets
-        .iter()
-        .find(|socket| socket.descriptor == descriptor(&far))
-        .unwrap();
-    assert_eq!(accepted.protocol, Protocol::Tcp);
-    assert_eq!(accepted.state, Some(SocketState::Established));
-    assert_eq!(accepted.far, near.local_addr().ok());
-    assert_eq!(accepted.unread, 5);
-    let name = path.as_os_str().as_bytes();
-    assert!(
-        sockets
-            .iter()
-            .any(|socket| socket.protocol == Protocol::Unix
-                && socket.path.as_ref().is_some_and(|path| path == name)
-                && socket.descriptor.is_some())
+    assert_eq!(of(numbers[0]).name, Reading::Known(name.into()));
+    assert_eq!(of(numbers[0]).opened.unwrap().position, 4);
+    let file = stat(numbers[0]);
+    assert_eq!(
+        (file.kind, file.size, file.links),
+        (Some(FileKind::File), 10, 0)
     );
-    far.read_exact(&mut [0; 5]).unwrap();
+    let flags = u32::try_from(nix::libc::O_APPEND | nix::libc::O_WRONLY).unwrap();
+    assert_eq!(of(numbers[1]).opened.unwrap().flags & flags, flags);
+    let pipe = stat(numbers[2]);
+    assert_eq!((pipe.kind, pipe.links), (Some(FileKind::Fifo), 1));
+    assert!(of(numbers[2]).name.known().unwrap().starts_with(b"pipe:["));
 }

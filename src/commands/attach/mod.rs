@@ -87,7 +87,9 @@ pub async fn run(args: AttachArgs, printer: &mut Printer) -> Result<ExitStatus, 
                 .hint("name one of them, or leave `--all` out: kdbg chooses one and says which"),
         );
     }
-    let target = crate::commands::open(&args.target, printer).await?;
+    let mut wanted = args.target.wanted()?;
+    wanted.pod.chroot = args.chroot;
+    let (target, ()) = super::open_wanted(&wanted, printer, |_| ()).await?;
     let result = Attachment::new(&args, variables, &target, printer)
         .run()
         .await;

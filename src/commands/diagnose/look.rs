@@ -9,16 +9,15 @@ use tokio::{
 };
 
 use super::{
-    DiagnoseArgs, code,
-    early::Early,
-    network,
+    DiagnoseArgs, code, network,
     raw::{Material, Raw},
     symptom::Asked,
 };
 use crate::{
     cli::{error::CommandError, progress::Progress},
     commands::{
-        declared::{Beside, Declared},
+        ahead::Ahead,
+        declared::{Ask, Beside, Declared},
         diff_src::{Changes, Code, Listing, Reference},
         env, facts,
         fetch::is_final,
@@ -27,13 +26,20 @@ use crate::{
     },
     evidence::{
         environment::Environment,
-        findings::{self, CodeFile, Denied, Facts, Unchecked, Variables, Verdict},
+        findings::{self, CodeFile, Denied, Facts, Replica, Unchecked, Variables, Verdict},
+        peers::Directory,
         provenance::Lookup,
         redact::Redactor,
     },
     render::safe,
     session::RequestError,
-    target::{Place, Target, pod::replicas::owner},
+    target::{
+        Place, Target,
+        pod::{
+            Described, directory,
+            replicas::{owner, replicas},
+        },
+    },
 };
 
 /// A log that has not been written for so long may be stalled, as for `kdbg files`.
@@ -56,12 +62,11 @@ pub(super) async fn look(
     let limit = Limit::new(args.deadline);
     let wants_raw = args.save.is_some();
     let symptom = Asked::new(args.symptom.as_deref(), target)?;
-    let early = early.fresh();
     // Before anything is tried, or what is tried would be seen.
     let before = network::sockets(target, &limit);
-    let directory = early.directory.map(super::early::Pending::get);
+    let directory = early.directory.map(Ahead::get);
     let connections = Box::pin(limit.within(net::verdict(target, directory)));
-    let (environment, beside, declared, survey, replicas, connections, files, before) = tokio::join!(
+    let (environment, beside, declared, survey, siblings, connections, files, before) = tokio::join!(
         env::read(&target.session, target.process()),
         Beside::read(target),
         early.declared.get(),
@@ -97,7 +102,7 @@ pub(super) async fn look(
         drift: Lookup::Missing,
         origin: Lookup::Missing,
         patched: Lookup::Missing,
-        replicas: replicas.unwrap_or_else(|why| Ok(Lookup::Unreadable(why)))?,
+        replicas: siblings.unwrap_or_else(|why| Ok(Lookup::Unreadable(why)))?,
         checks: Vec::new(),
         symptom: None,
         files: unless_final(files)?,
@@ -176,6 +181,44 @@ fn add_connections(
             what: "what is wrong with its connections".to_owned(),
             why,
         }),
+    }
+}
+
+/// What the cluster is asked before the agent is there.
+pub(super) struct Early {
+    declared: Ahead<Result<Declared, CommandError>>,
+    replicas: Ahead<Lookup<Vec<Replica>>>,
+    /// `None` for a process of this machine.
+    directory: Option<Ahead<Directory>>,
+}
+
+impl Early {
+    /// Asks. `None` is a process of this machine, of which a cluster knows nothing.
+    pub(super) fn ask(described: Option<Described>, ask: Ask) -> Self {
+        let described = described.map(Arc::new);
+        let of_replicas = described.clone();
+        let directory = described.clone().map(|one| {
+            Ahead::ask(move || {
+                let one = Arc::clone(&one);
+                async move { directory::read(&one.cluster, &one.object).await }
+            })
+        });
+        Self {
+            declared: Ahead::ask(move || {
+                let one = described.clone();
+                async move { Declared::of_cluster(one.as_deref(), ask).await }
+            }),
+            replicas: Ahead::ask(move || {
+                let one = of_replicas.clone();
+                async move {
+                    match one {
+                        Some(one) => replicas(&one.cluster, &one.object, &one.container).await,
+                        None => Lookup::Missing,
+                    }
+                }
+            }),
+            directory,
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod bundle;
 mod code;
-mod early;
 mod look;
 mod network;
 mod raw;
@@ -24,8 +23,7 @@ use serde::Serialize;
 
 use self::{
     bundle::{Kept, Report},
-    early::Early,
-    look::Opening,
+    look::{Early, Opening},
     raw::Raw,
 };
 use super::{curl, declared::Ask, diff_src::Reference, subject::Subject};
@@ -210,7 +208,7 @@ impl DiagnoseArgs {
             registry: self.registry,
             ..Ask::default()
         };
-        Early::begin(found, ask)
+        Early::ask(found, ask)
     }
 }
 

@@ -14,13 +14,13 @@ use tokio::time::timeout;
 
 use super::look::Limit;
 use crate::{
-    commands::{declared::Declared, probe::Told, tcp},
+    commands::{declared::Declared, net, probe::Told, tcp},
     evidence::{
         findings::{Check, Facts},
         provenance::{Declaration, Lookup, Service},
         reach,
     },
-    protocol::message::{Request, Socket, SocketState, TcpRequest},
+    protocol::message::{Request, SocketFacts, SocketState, TcpRequest},
     target::{Place, Target},
 };
 
@@ -37,8 +37,8 @@ pub(super) async fn checks(
     target: &Target,
     facts: &Facts<'_>,
     declared: &Declared,
-    before: Option<Vec<Socket>>,
-    now: Option<Vec<Socket>>,
+    before: Option<Vec<SocketFacts>>,
+    now: Option<Vec<SocketFacts>>,
     limit: &Limit,
 ) -> Vec<Check> {
     if matches!(target.place, Place::Machine(_)) {
@@ -149,9 +149,9 @@ impl Endpoint {
 /// The sockets of the pod.
 struct Sockets {
     /// Before the process itself was asked for the symptom, when it was.
-    before: Option<Vec<Socket>>,
+    before: Option<Vec<SocketFacts>>,
     /// Before anything was tried. `None` when they could not be listed.
-    now: Option<Vec<Socket>>,
+    now: Option<Vec<SocketFacts>>,
 }
 
 impl Sockets {
@@ -174,7 +174,8 @@ impl Sockets {
             (count, _) => format!("; the pod had {count} connections to it"),
         };
         if let Some(before) = &self.before {
-            let is_new = |socket: &&&Socket| !before.iter().any(|other| is_same(other, socket));
+            let is_new =
+                |socket: &&&SocketFacts| !before.iter().any(|other| is_same(other, socket));
             text.push_str(&match there.iter().filter(is_new).count() {
                 0 => "; asking for the symptom made none".to_owned(),
                 1 => "; asking for the symptom made one".to_owned(),
@@ -185,21 +186,25 @@ impl Sockets {
     }
 }
 
-fn is_to(socket: &Socket, at: SocketAddr) -> bool {
+fn is_to(socket: &SocketFacts, at: SocketAddr) -> bool {
     socket.far.is_some_and(|far| {
         far.ip().to_canonical() == at.ip().to_canonical() && far.port() == at.port()
     })
 }
 
-fn is_same(one: &Socket, other: &Socket) -> bool {
+fn is_same(one: &SocketFacts, other: &SocketFacts) -> bool {
     (one.near, one.far) == (other.near, other.far)
 }
 
 /// The sockets of the process's network; `None` when they cannot be listed.
-pub(super) async fn sockets(target: &Target, limit: &Limit) -> Option<Vec<Socket>> {
-    let request = Request::Sockets(target.process().id);
-    let reply = target.session.request(&request).ok()?;
-    limit.within(reply.records()).await.ok()?.ok()
+pub(super) async fn sockets(target: &Target, limit: &Limit) -> Option<Vec<SocketFacts>> {
+    let read = limit.within(net::sockets(target, true)).await.ok()?.ok()?;
+    Some(
+        read.sockets
+            .into_iter()
+            .map(|socket| socket.facts)
+            .collect(),
+    )
 }
 
 /// Whether a connection comes about, else why not; or why nobody could try.
@@ -239,8 +244,8 @@ mod tests {
     use super::*;
     use crate::protocol::message::Protocol;
 
-    fn socket(port: u16, state: SocketState) -> Socket {
-        Socket {
+    fn socket(port: u16, state: SocketState) -> SocketFacts {
+        SocketFacts {
             protocol: Protocol::Tcp,
             near: Some(SocketAddr::from(([10, 0, 0, 1], port))),
             far: Some(SocketAddr::from(([10, 0, 0, 7], 9080))),
@@ -248,15 +253,19 @@ mod tests {
             state: Some(state),
             unread: 0,
             unsent: 0,
+            retransmits: 0,
+            timer: None,
+            uid: 0,
             inode: 0,
-            descriptor: None,
+            only_v6: None,
+            tcp: None,
         }
     }
 
     #[test]
     fn what_was_closed_is_no_sign_and_what_the_symptom_opened_is() {
         let at = SocketAddr::from(([10, 0, 0, 7], 9080));
-        let said = |before: Option<Vec<Socket>>, now: Vec<Socket>| {
+        let said = |before: Option<Vec<SocketFacts>>, now: Vec<SocketFacts>| {
             let now = Some(now);
             Sockets { before, now }.used(at)
         };

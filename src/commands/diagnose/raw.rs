@@ -14,7 +14,7 @@ use crate::{
         provenance::{Lookup, Service},
         redact::{Redactor, Source},
     },
-    protocol::message::Socket,
+    protocol::message::SocketFacts,
     render::safe,
     target::{Place, Target},
 };
@@ -33,7 +33,7 @@ pub(super) type Raw = Vec<(String, BString)>;
 pub(super) struct Material<'a> {
     pub(super) variables: &'a Lookup<Variables<'a>>,
     pub(super) declared: &'a Declared,
-    pub(super) sockets: Option<&'a [Socket]>,
+    pub(super) sockets: Option<&'a [SocketFacts]>,
     /// How the running code differs from the reference.
     pub(super) patch: BString,
 }
@@ -118,7 +118,7 @@ fn environ(variables: &Variables<'_>, redactor: Redactor) -> (BString, Vec<BStri
     (text, secrets)
 }
 
-fn table(sockets: &[Socket]) -> BString {
+fn table(sockets: &[SocketFacts]) -> BString {
     let end = |end: Option<std::net::SocketAddr>| {
         end.map_or_else(|| "-".to_owned(), |address| address.to_string())
     };

@@ -512,11 +512,7 @@ impl Case<'_> {
     fn deleted_in_use(&self) -> Vec<Finding> {
         let maps = self.facts.maps.as_deref().unwrap_or_default();
         let mapped = crate::evidence::roots::mapped_files(maps);
-        let open = self
-            .facts
-            .open_files
-            .iter()
-            .filter_map(|file| file.name.known().cloned());
+        let open = self.facts.open_files.iter().cloned();
         let executable = self.target.process().executable.known().cloned();
         let mut seen = HashSet::new();
         mapped

@@ -4,13 +4,16 @@ use clap::ValueEnum;
 
 use crate::{
     cli::error::CommandError,
-    commands::declared::{Ask, Declared},
+    commands::{
+        ahead::Ahead,
+        declared::{Beside, Declared},
+    },
     evidence::{
         environment::Environment,
         provenance::{Attributed, Attribution, ImageMoved, Lookup, Origin, Restart},
         redact::Source,
     },
-    target::{Place, Target},
+    target::Target,
 };
 
 /// Where variables come from, in the order in which they are shown.
@@ -54,6 +57,21 @@ impl Kind {
     }
 }
 
+/// What the cluster was asked of a pod before the agent was there.
+pub(super) type Asking = Option<Ahead<Result<Declared, CommandError>>>;
+
+/// What the cluster declares, once it has answered, with what the pod itself tells; `None` for a process of this machine.
+pub(super) async fn declared(
+    target: &Target,
+    declared: Asking,
+) -> Result<Option<Declared>, CommandError> {
+    let Some(declared) = declared else {
+        return Ok(None);
+    };
+    let (declared, beside) = tokio::join!(declared.get(), Beside::read(target));
+    Ok(Some(declared??.with(beside)))
+}
+
 /// An environment with its origins.
 pub(super) struct Explained {
     declared: Declared,
@@ -62,14 +80,6 @@ pub(super) struct Explained {
 }
 
 impl Explained {
-    /// Asks the cluster; `None` for a process of this machine.
-    pub(super) async fn begin(target: &Target, ask: Ask) -> Result<Option<Declared>, CommandError> {
-        match &target.place {
-            Place::Machine(_) => Ok(None),
-            Place::Pod(_) => Declared::read(target, ask).await.map(Some),
-        }
-    }
-
     pub(super) fn of(declared: Declared, environment: &Environment) -> Self {
         let (attribution, restart) = declared.explain(environment);
         Self {

@@ -5,11 +5,18 @@ mod dotenv;
 mod explained;
 mod processes;
 
+use std::sync::Arc;
+
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::explained::{Explained, Kind};
-use super::{declared::Ask, fan_out, subject::Subject};
+use self::explained::{Asking, Explained, Kind};
+use super::{
+    ahead::Ahead,
+    declared::{Ask, Declared},
+    fan_out,
+    subject::Subject,
+};
 use crate::{
     cli::{
         args::{OutputFormat, TargetArgs},
@@ -25,7 +32,7 @@ use crate::{
     protocol::message::{Cause, Failure, Process, Reading, Request},
     render::{JsonBytes, JsonCow, safe},
     session::{RequestError, Session},
-    target::Target,
+    target::{Target, pod::Described},
 };
 
 /// No kernel lets a process start with more: a quarter of the stack's limit, which is rarely raised.
@@ -67,6 +74,15 @@ impl EnvArgs {
             moved: self.against.is_some(),
         }
     }
+
+    /// Asks the cluster of what was found; there is nothing to ask of a process of this machine.
+    fn ask_ahead(&self, found: Option<Described>) -> Asking {
+        let (found, ask) = (Arc::new(found?), self.ask());
+        Some(Ahead::ask(move || {
+            let found = Arc::clone(&found);
+            async move { Declared::of_cluster(Some(&found), ask).await }
+        }))
+    }
 }
 
 /// What an environment is compared with.
@@ -96,25 +112,27 @@ pub async fn run(args: EnvArgs, printer: &mut Printer) -> Result<ExitStatus, Com
         EnvFormat::Json => OutputFormat::Json,
         EnvFormat::Text | EnvFormat::Dotenv | EnvFormat::Null => OutputFormat::Text,
     };
-    fan_out::run(&args.target, format, printer, async |target, printer| {
-        look(&args, target, printer).await
-    })
-    .await
+    let prepare = |found| args.ask_ahead(found);
+    let look = async |target, declared, printer: &mut Printer| {
+        look(&args, target, declared, printer).await
+    };
+    fan_out::run_prepared(&args.target, format, printer, prepare, look).await
 }
 
 async fn look(
     args: &EnvArgs,
     target: Target,
+    declared: Asking,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     if args.all_processes {
-        let status = processes::print(args, &target, printer).await?;
+        let status = processes::print(args, &target, declared, printer).await?;
         target.close().await;
         return Ok(status);
     }
     let (environment, explained) = tokio::join!(
         read(&target.session, target.process()),
-        Explained::begin(&target, args.ask())
+        explained::declared(&target, declared)
     );
     let environment = environment?;
     let explained = explained?.map(|declared| Explained::of(declared, &environment));

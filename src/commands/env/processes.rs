@@ -6,7 +6,7 @@ use bstr::BString;
 use futures::future::join_all;
 use serde::Serialize;
 
-use super::{EnvArgs, EnvFormat, explained::Explained, shown_from};
+use super::{EnvArgs, EnvFormat, explained, shown_from};
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
     commands::{fetch::is_final, subject::Subject},
@@ -38,13 +38,14 @@ struct Lines {
 pub(super) async fn print(
     args: &EnvArgs,
     target: &Target,
+    declared: explained::Asking,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
     let redactor = Redactor::new(args.show_secrets);
     let mut processes: Vec<_> = target.processes.iter().collect();
     processes.sort_by_key(|process| (process.started_at, process.id.pid));
     let (declared, blocks) = tokio::join!(
-        Explained::begin(target, args.ask()),
+        explained::declared(target, declared),
         join_all(
             processes
                 .iter()

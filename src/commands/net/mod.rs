@@ -234,7 +234,7 @@ fn remedies(target: &Target, sockets: &Sockets) -> Vec<String> {
 }
 
 /// Asks the agent for the sockets of the target's namespace.
-async fn sockets(target: &Target, unix: bool) -> Result<Sockets, RequestError> {
+pub(super) async fn sockets(target: &Target, unix: bool) -> Result<Sockets, RequestError> {
     let request = Request::Connections(ConnectionsRequest {
         process: target.process().id,
         unix,

@@ -7,9 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::made_here;
 use crate::{
-    commands::{env, fetch::is_final, ps, store::Store, subject::kind, tree::CopyError},
-    evidence::redact::Redactor,
-    protocol::message::{OpenFile, ProcFile, Reading, Request, Socket},
+    commands::{
+        env, facts, fetch::is_final, net, ps, store::Store, subject::kind, tree::CopyError,
+    },
+    evidence::{connections, redact::Redactor},
+    protocol::message::{HeldBy, HeldFile, Opened, ProcFile, ProcessId, Reading, Request},
     render::JsonBytes,
     session::RequestError,
     target::Target,
@@ -63,19 +65,13 @@ pub(super) async fn collect(
     let environment =
         environment.and_then(|environment| json(&env::Report::new(target, &environment, redactor)));
     keep("environment.json", environment)?;
-    let open_files = match session.request(&Request::OpenFiles(process)) {
-        Ok(reply) => reply.records::<OpenFile>().await,
-        Err(error) => Err(error),
-    };
+    let open_files = facts::held(target).await;
     let open_files = open_files.and_then(|files| json(&OpenFiles::new(&files)));
     keep("open-files.json", open_files)?;
-    let sockets = match session.request(&Request::Sockets(process)) {
-        Ok(reply) => reply.records::<Socket>().await,
-        Err(error) => Err(error),
-    };
+    let sockets = net::sockets(target, true).await;
     keep(
         "sockets.json",
-        sockets.and_then(|sockets| json(&Sockets::new(&sockets))),
+        sockets.and_then(|sockets| json(&Sockets::new(&sockets, process))),
     )?;
     for file in ProcFile::ALL {
         let content = match session.request(&Request::ProcFile { process, file }) {
@@ -131,23 +127,34 @@ struct OpenFileRow<'a> {
 }
 
 impl<'a> OpenFiles<'a> {
-    fn new(files: &'a [OpenFile]) -> Self {
-        let row = |file: &'a OpenFile| OpenFileRow {
-            descriptor: file.descriptor,
-            name: file.name.known().map(|name| JsonBytes(name)),
-            unavailable: match &file.name {
-                Reading::Known(_) => None,
-                Reading::Unavailable(failure) => Some(failure.to_string()),
-            },
-            kind: file.entry.as_ref().map(|entry| kind(entry.kind)),
-            size: file.entry.as_ref().map(|entry| entry.size),
-            deleted: file.deleted,
-            position: file.position,
-            flags: format!("{:#o}", file.flags),
+    fn new(files: &'a [HeldFile]) -> Self {
+        let row = |file: &'a HeldFile| {
+            let HeldBy::Descriptor(descriptor) = file.by else {
+                return None;
+            };
+            let stat = file.stat.known();
+            let of_file = stat.and_then(|stat| Some((kind(stat.kind?), stat.size)));
+            let opened = file.opened.unwrap_or(Opened {
+                flags: 0,
+                position: 0,
+            });
+            Some(OpenFileRow {
+                descriptor,
+                name: file.name.known().map(|name| JsonBytes(name)),
+                unavailable: match &file.name {
+                    Reading::Known(_) => None,
+                    Reading::Unavailable(failure) => Some(failure.to_string()),
+                },
+                kind: of_file.map(|(kind, _)| kind),
+                size: of_file.map(|(_, size)| size),
+                deleted: stat.is_some_and(|stat| stat.links == 0),
+                position: opened.position,
+                flags: format!("{:#o}", opened.flags),
+            })
         };
         Self {
             schema: 1,
-            files: files.iter().map(row).collect(),
+            files: files.iter().filter_map(row).collect(),
         }
     }
 }
@@ -173,21 +180,27 @@ struct SocketRow<'a> {
 }
 
 impl<'a> Sockets<'a> {
-    fn new(sockets: &'a [Socket]) -> Self {
-        let row = |socket: &'a Socket| SocketRow {
-            protocol: socket.protocol.to_string(),
-            near: socket.near.map(|address| address.to_string()),
-            far: socket.far.map(|address| address.to_string()),
-            path: socket.path.as_ref().map(|path| JsonBytes(path)),
-            state: socket.state.map(|state| state_name(state).to_owned()),
-            unread: socket.unread,
-            unsent: socket.unsent,
-            inode: socket.inode,
-            descriptor: socket.descriptor,
+    fn new(sockets: &'a connections::Sockets, process: ProcessId) -> Self {
+        let row = |socket: &'a connections::Socket| {
+            let facts = &socket.facts;
+            let mut holders = socket.holders.iter();
+            SocketRow {
+                protocol: facts.protocol.to_string(),
+                near: facts.near.map(|address| address.to_string()),
+                far: facts.far.map(|address| address.to_string()),
+                path: facts.path.as_ref().map(|path| JsonBytes(path)),
+                state: facts.state.map(|state| state_name(state).to_owned()),
+                unread: facts.unread,
+                unsent: facts.unsent,
+                inode: facts.inode,
+                descriptor: holders
+                    .find(|holder| holder.pid == process.pid)
+                    .map(|holder| holder.descriptor),
+            }
         };
         Self {
             schema: 1,
-            sockets: sockets.iter().map(row).collect(),
+            sockets: sockets.sockets.iter().map(row).collect(),
         }
     }
 }

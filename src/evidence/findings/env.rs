@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bstr::{BString, ByteSlice as _};
+use bstr::{BStr, BString, ByteSlice as _};
 
 use super::{
     Built, CodeFile, Confidence, Fact, Facts, Finding, Id, Next, Severity, Source, Variables, fact,
@@ -447,6 +447,7 @@ fn stale_finding(
         ),
         now,
     ];
+    known.extend(injected_fact(variables, name.as_bstr()));
     for place in places.iter().take(MOST_PLACES) {
         known.extend(place.facts());
     }
@@ -490,13 +491,13 @@ pub(super) fn shadowed(facts: &Facts<'_>) -> Vec<Finding> {
         .declarations
         .variables
         .iter()
-        .filter_map(|(name, variable)| shadowed_finding(name, variable))
+        .filter_map(|(name, variable)| shadowed_finding(variables, name, variable))
         .collect();
     findings.extend(duplicates(variables));
     findings
 }
 
-fn shadowed_finding(name: &str, variable: &Variable) -> Option<Finding> {
+fn shadowed_finding(variables: &Variables<'_>, name: &str, variable: &Variable) -> Option<Finding> {
     let winner = &variable.winner;
     let differs = |beaten: &&Declared| match (&beaten.value, &winner.value) {
         // The spec is there to beat links, and that an entry refers to the one before is meant so.
@@ -506,6 +507,20 @@ fn shadowed_finding(name: &str, variable: &Variable) -> Option<Finding> {
         _ => false,
     };
     let beaten = variable.shadowed.iter().rev().find(differs)?;
+    let mut known = vec![
+        fact(
+            format!("{} sets {name}", describe(&beaten.by)),
+            source_of(&beaten.by),
+        ),
+        fact(
+            format!(
+                "{} sets it again, and the last one counts",
+                describe(&winner.by)
+            ),
+            source_of(&winner.by),
+        ),
+    ];
+    known.extend(injected_fact(variables, name.into()));
     Some(Finding {
         id: Id::Shadowed,
         about: name.into(),
@@ -517,22 +532,24 @@ fn shadowed_finding(name: &str, variable: &Variable) -> Option<Finding> {
             describe(&beaten.by)
         )
         .into(),
-        facts: vec![
-            fact(
-                format!("{} sets {name}", describe(&beaten.by)),
-                source_of(&beaten.by),
-            ),
-            fact(
-                format!(
-                    "{} sets it again, and the last one counts",
-                    describe(&winner.by)
-                ),
-                source_of(&winner.by),
-            ),
-        ],
+        facts: known,
         refuted_by: "somebody wants it so".to_owned(),
         next: Vec::new(),
     })
+}
+
+/// Who else than the maker of the pod has put a variable into its spec: whoever looks at a Deployment does not find it.
+fn injected_fact(variables: &Variables<'_>, name: &BStr) -> Option<Fact> {
+    match &variables.attribution.get(name)?.origin {
+        Origin::Spec {
+            injected_by: Some(manager),
+            ..
+        } => Some(fact(
+            format!("{manager} has put {name} into the spec of the pod"),
+            Source::Spec,
+        )),
+        _ => None,
+    }
 }
 
 fn refers_to(declaration: &Declaration, name: &str) -> bool {

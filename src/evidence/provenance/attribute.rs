@@ -242,7 +242,12 @@ impl<'a> Attributor<'a> {
             .to_str()
             .ok()
             .and_then(|name| self.known.declarations.variables.get(name));
+        let mut shadowed = self.shadowed(name, declared);
         let (origin, agreement) = match declared {
+            Some(variable) if self.is_filled_in(name, value, &variable.winner.value) => {
+                shadowed.push(origin_of(self.known.spec, name, &variable.winner.by));
+                self.filled_in(name, value)
+            }
             Some(variable) => self.declared(name, value, variable),
             None => self.undeclared(name, value),
         };
@@ -252,8 +257,22 @@ impl<'a> Attributor<'a> {
             secret: self.is_secret(name, value, declared),
             origin,
             agreement,
-            shadowed: self.shadowed(name, declared),
+            shadowed,
         })
+    }
+
+    /// Whether the runtime has put the user's home where an empty one was declared.
+    fn is_filled_in(&self, name: &[u8], value: &[u8], declared: &Lookup<Value>) -> bool {
+        !value.is_empty() && is_empty_home(self.known.keys, name, declared)
+    }
+
+    fn filled_in(&self, name: &[u8], value: &[u8]) -> (Origin, Agreement) {
+        let origin = if self.is_set_on_the_way(name, value) {
+            Origin::Entrypoint { shell: false }
+        } else {
+            Origin::Runtime
+        };
+        (origin, Agreement::Same)
     }
 
     fn declared(&self, name: &[u8], value: &[u8], variable: &Variable) -> (Origin, Agreement) {
@@ -407,6 +426,10 @@ impl<'a> Attributor<'a> {
         let variables = self.known.image.found()?;
         // A later entry of an image's list replaces an earlier one.
         let variable = variables.iter().rev().find(|one| one.name == name)?;
+        let declared = Lookup::Found(Value::clear(variable.value.clone()));
+        if self.is_filled_in(name, value, &declared) {
+            return None;
+        }
         Some(if variable.value == value {
             Agreement::Same
         } else {
@@ -591,6 +614,12 @@ pub(super) fn all_names(known: &Known<'_>) -> BTreeSet<BString> {
         .chain(declared.map(|name| name.as_str().into()))
         .chain(image.map(|variable| variable.name.clone()))
         .collect()
+}
+
+/// Whether a declaration is one of an empty `HOME`: runc takes it for none, and sets the home of the user that
+/// `/etc/passwd` says (`prepareEnv` of libcontainer). An empty `PATH` stays empty.
+pub(super) fn is_empty_home(keys: &Keyring, name: &[u8], declared: &Lookup<Value>) -> bool {
+    name == b"HOME" && matches!(declared, Lookup::Found(value) if keys.matches(value, b""))
 }
 
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {

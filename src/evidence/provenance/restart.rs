@@ -5,7 +5,7 @@ use bstr::{BString, ByteSlice as _};
 use super::{
     attribute::{
         Agreement, Attribution, Known, LinkState, Origin, WhyAbsent, all_names, image_value,
-        origin_of, values,
+        is_empty_home, origin_of, values,
     },
     facts::Lookup,
     value::Value,
@@ -105,6 +105,12 @@ fn expected(known: &Known<'_>, attribution: &Attribution, name: &BString) -> Exp
         if attributed.is_none() && removed(attribution, text) {
             return Expected::Same;
         }
+        if is_empty_home(known.keys, name, &variable.winner.value) {
+            return match attributed.map(|one| &one.origin) {
+                Some(Origin::Runtime | Origin::Entrypoint { .. }) => Expected::Same,
+                _ => Expected::Unknown(EMPTY_HOME.to_owned()),
+            };
+        }
         return match &variable.winner.value {
             Lookup::Found(value) => Expected::Becomes(After::Value(value.clone()), because),
             Lookup::Missing => Expected::Becomes(After::Blocked, because),
@@ -140,6 +146,10 @@ fn expected(known: &Known<'_>, attribution: &Attribution, name: &BString) -> Exp
         _ => Expected::Same,
     }
 }
+
+/// Only the image says which that is.
+const EMPTY_HOME: &str =
+    "the spec sets it to nothing, for which the container runtime takes the home of the user";
 
 fn removed(attribution: &Attribution, name: &str) -> bool {
     attribution

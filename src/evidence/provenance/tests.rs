@@ -200,6 +200,86 @@ fn the_link_of_a_service_that_is_gone_is_still_a_link_and_a_restart_removes_it()
     assert_eq!(change.after, After::Absent);
 }
 
+/// runc takes an empty `HOME` for none; found by the generated specs of `tests/cluster/generated.rs`.
+#[test]
+fn an_empty_home_is_filled_in_by_the_runtime_and_that_is_nobody_elses_doing() {
+    let mut case = Case::default();
+    case.literal("HOME", "");
+    case.literal("OTHER", "");
+    let (attribution, restart) = case.judge("HOME=/root\0OTHER=x\0");
+    let home = attribution.get(b"HOME").unwrap();
+    assert_eq!(
+        (&home.origin, &home.agreement),
+        (&Origin::Runtime, &Agreement::Same)
+    );
+    assert!(
+        matches!(home.shadowed.as_slice(), [Origin::Spec { .. }]),
+        "{home:?}"
+    );
+    assert!(
+        restart.changes.iter().all(|change| change.name != "HOME"),
+        "{restart:?}"
+    );
+    let other = attribution.get(b"OTHER").unwrap();
+    assert_eq!(
+        other.agreement,
+        Agreement::Overridden,
+        "nothing fills it in"
+    );
+    // Other runtimes leave it empty.
+    let (origin, agreement) = case.origin("HOME=\0", "HOME");
+    assert!(matches!(origin, Origin::Spec { .. }), "{origin:?}");
+    assert_eq!(agreement, Agreement::Same);
+    // The image's is taken for none as well.
+    let mut case = Case::default();
+    case.image = Lookup::Found(vec![ImageVariable {
+        name: "HOME".into(),
+        value: "".into(),
+    }]);
+    assert_eq!(
+        case.origin("HOME=/root\0", "HOME"),
+        (Origin::Runtime, Agreement::Same)
+    );
+}
+
+/// Addresses of IPv6 are in brackets in a URL, and nowhere else; `tests/it/kubelet_oracle.rs` has them from the kubelet.
+#[test]
+fn links_of_ipv6_are_links_while_their_service_is_there_and_when_it_is_gone() {
+    let block = LINKS
+        .replace("10.0.0.7:", "[fd00::7]:")
+        .replace("10.0.0.7", "fd00::7");
+    let gone = Case::default();
+    let mut current = Case::default();
+    current.service(service("shop", "reviews", "fd00::7", 9080));
+    let mut changed = Case::default();
+    changed.service(service("shop", "reviews", "fd00::8", 9080));
+    let (attribution, restart) = current.judge(&block);
+    assert!(
+        attribution
+            .variables
+            .iter()
+            .all(|one| one.agreement == Agreement::Same),
+        "{attribution:?}"
+    );
+    assert!(
+        restart
+            .changes
+            .iter()
+            .all(|change| change.name.starts_with(b"KUBERNETES_"))
+    );
+    for (case, service, state) in [
+        (&gone, None, LinkState::Gone),
+        (&current, Some("shop/reviews"), LinkState::Current),
+        (&changed, Some("shop/reviews"), LinkState::Changed),
+    ] {
+        assert_eq!(
+            case.origin(&block, "REVIEWS_PORT").0,
+            link(service, state),
+            "{state:?}"
+        );
+    }
+}
+
 #[test]
 fn services_that_cannot_be_read_leave_a_link_a_link_but_say_so() {
     let mut case = Case::default();

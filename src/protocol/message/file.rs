@@ -5,8 +5,6 @@ use std::fmt;
 use bstr::BString;
 use serde::{Deserialize, Serialize};
 
-use super::Reading;
-
 /// The type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FileKind {
@@ -79,21 +77,4 @@ pub struct FileTail {
     pub size: u64,
     /// Whether size, time or content changed while it was read: the bytes may never have stood together.
     pub changed: bool,
-}
-
-/// An open descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenFile {
-    /// Its number.
-    pub descriptor: u32,
-    /// What it refers to, as the kernel names it: a path, `socket:[N]`, `pipe:[N]`, `anon_inode:...`.
-    pub name: Reading<BString>,
-    /// The type and size of what it refers to; `None` for what is not a file.
-    pub entry: Option<Entry>,
-    /// Whether the file no longer has a name.
-    pub deleted: bool,
-    /// Where the next read or write happens, in bytes.
-    pub position: u64,
-    /// The flags it was opened with, as in `open(2)`.
-    pub flags: u32,
 }

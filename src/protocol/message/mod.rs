@@ -29,7 +29,7 @@ pub use connection::{
 };
 pub use container::{ContainerId, ContainerMark, NoContainerId};
 pub use failure::{Capabilities, Cause, Denial, FailedCheck, Failure, Identity, Reading};
-pub use file::{Entry, FileHead, FileKind, FileTail, OpenFile};
+pub use file::{Entry, FileHead, FileKind, FileTail};
 pub use held::{HeldBy, HeldFile, HeldStat, Opened, Space, Volume};
 pub use probe::{
     Answered, BodyEnd, ConnectOutcome, Connection, DnsOutcome, DnsQuery, DnsRecord, Ending,
@@ -41,7 +41,7 @@ pub use probe::{
 pub use process::{Credentials, Process, ProcessId, ProcessScope};
 pub use run::{RunEnd, RunHead, RunRequest, RunSignal, Terminal, TerminalSize};
 pub use sample::{GroupFile, Sample, SocketCount};
-pub use socket::{Address, Protocol, Socket, SocketState};
+pub use socket::{Address, Protocol, SocketState};
 pub use tree::{Skip, TreeRecord, WalkRequest};
 
 /// What a client asks of an agent. Each opens one stream.
@@ -74,10 +74,6 @@ pub enum Request {
         /// Which file.
         file: ProcFile,
     },
-    /// What the process holds open. Data: `Vec<OpenFile>`.
-    OpenFiles(ProcessId),
-    /// The sockets of the process's network namespace. Data: `Vec<Socket>`.
-    Sockets(ProcessId),
     /// The agent itself. Head: [`Agent`].
     Agent,
     /// A part of one file. Head: [`FileHead`]; data and holes: the bytes from `offset` on, less than `length`
@@ -104,7 +100,7 @@ pub enum Request {
     /// The sockets of the process's network namespace with all that the kernel tells, and who holds them.
     /// Data: `Vec<ConnectionRecord>`.
     Connections(ConnectionsRequest),
-    /// What the process holds open, in full. Data: `Vec<HeldFile>`.
+    /// What the process holds: files, and all else that has a descriptor. Data: `Vec<HeldFile>`.
     Files(ProcessId),
     /// How full the file systems are that it sees. Data: `Vec<Volume>`.
     Volumes(ProcessId),
@@ -133,8 +129,6 @@ impl Request {
             Self::ReadFile { .. } => "read a file",
             Self::List { .. } => "list a folder",
             Self::ProcFile { .. } => "read a file of /proc",
-            Self::OpenFiles(_) => "list the open files",
-            Self::Sockets(_) => "list the sockets",
             Self::Agent => "tell who the agent is",
             Self::ReadRange { .. } => "read a part of a file",
             Self::Run(_) => "run a command",

@@ -2,7 +2,6 @@
 
 use std::{fmt, net::SocketAddr};
 
-use bstr::BString;
 use serde::{Deserialize, Serialize};
 
 /// The protocol of a socket.
@@ -76,27 +75,4 @@ pub enum SocketState {
     Listening,
     /// Both closed at once.
     Closing,
-}
-
-/// A socket of a network namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Socket {
-    /// Its protocol.
-    pub protocol: Protocol,
-    /// Its own address; `None` for a Unix socket.
-    pub near: Option<SocketAddr>,
-    /// Its peer's address; `None` for a Unix socket.
-    pub far: Option<SocketAddr>,
-    /// The path of a Unix socket; an abstract name starts with `@`.
-    pub path: Option<BString>,
-    /// Its state; `None` for a Unix socket.
-    pub state: Option<SocketState>,
-    /// Bytes that the process has not read yet.
-    pub unread: u32,
-    /// Bytes that the peer has not acknowledged yet.
-    pub unsent: u32,
-    /// The inode by which descriptors name it; 0 when no descriptor does.
-    pub inode: u64,
-    /// The descriptor of the process that was asked about, when it holds the socket.
-    pub descriptor: Option<u32>,
 }

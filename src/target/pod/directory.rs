@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::{
     Cluster, PodError, Verb,
     access::{GET_CONFIG_MAPS, LIST_EVENTS, LIST_NODES, LIST_PODS, LIST_SERVICES, LIST_SLICES},
+    objects,
 };
 use crate::evidence::{
     findings::{DeclaredPort, PodFacts},
@@ -272,8 +273,7 @@ fn service_address(service: &Service) -> ServiceAddress {
         .filter_map(|status| status.load_balancer.as_ref())
         .flat_map(|balancer| balancer.ingress.iter().flatten())
         .filter_map(|ingress| ingress.ip.as_ref());
-    let own = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let addresses = own
+    let addresses = objects::cluster_ips(&spec)
         .chain(spec.external_ips.iter().flatten())
         .chain(balancers);
     ServiceAddress {
@@ -315,27 +315,13 @@ fn members(slice: &EndpointSlice) -> Vec<EndpointAddress> {
         .flatten()
         .filter_map(|port| u16::try_from(port.port?).ok())
         .collect();
-    let member = |address: IpAddr, pod: Option<String>| EndpointAddress {
+    let members = objects::members(slice).map(|member| EndpointAddress {
         service: format!("{namespace}/{service}"),
-        address,
+        address: member.address,
         ports: ports.clone(),
-        pod,
-    };
-    slice
-        .endpoints
-        .iter()
-        .flat_map(|endpoint| {
-            let target = endpoint.target_ref.as_ref();
-            let pod = target
-                .filter(|target| target.kind.as_deref() == Some("Pod"))
-                .and_then(|target| target.name.as_ref())
-                .map(|name| format!("{namespace}/{name}"));
-            parsed(&endpoint.addresses)
-                .into_iter()
-                .map(move |address| (address, pod.clone()))
-        })
-        .map(|(address, pod)| member(address, pod))
-        .collect()
+        pod: member.pod.map(|name| format!("{namespace}/{name}")),
+    });
+    members.collect()
 }
 
 fn node_address(node: &Node) -> NodeAddress {

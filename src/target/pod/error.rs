@@ -202,8 +202,19 @@ pub enum PodError {
         refusal: Refusal,
     },
     /// Admission refuses every rung that could answer.
-    #[error("admission does not let an agent into pod {pod}: {}", refusals.last().map(|(rung, message)| format!("{rung}: {message}")).unwrap_or_default())]
+    #[error("admission does not let an agent into pod {pod}: {}", last(refusals))]
     Admission {
+        /// The pod.
+        pod: String,
+        /// What was tried, and the answer.
+        refusals: Vec<(Rung, String)>,
+    },
+    /// Admission refuses every rung that has `CAP_SYS_CHROOT`.
+    #[error(
+        "`--chroot` cannot work in pod {pod}: it needs CAP_SYS_CHROOT, and admission does not let an agent in that has it: {}",
+        last(refusals)
+    )]
+    NoChroot {
         /// The pod.
         pod: String,
         /// What was tried, and the answer.
@@ -306,6 +317,13 @@ pub enum PodError {
     },
 }
 
+/// The last refusal, with what it refused.
+fn last(refusals: &[(Rung, String)]) -> String {
+    let last = refusals.last();
+    last.map(|(rung, message)| format!("{rung}: {message}"))
+        .unwrap_or_default()
+}
+
 impl PodError {
     /// Whether this is what one is told of an agent's container that has ended, or is just about to.
     pub(super) const fn may_have_ended(&self) -> bool {
@@ -379,6 +397,10 @@ impl PodError {
             Self::NotStarting { image: Some(_), .. } | Self::NoAgent { .. } => vec![
                 "name an image that the node can get with `--image` (any with a shell does), or push kdbg's own to your registry"
                     .to_owned(),
+            ],
+            Self::NoChroot { .. } => vec![
+                "leave `--chroot` out: the files of the target are below `$TARGET_ROOT` then".to_owned(),
+                "or have the namespace admit Pod Security `baseline` for the time of the incident".to_owned(),
             ],
             Self::Deadline { .. } => vec!["wait longer with `--timeout`".to_owned()],
             Self::NotVisible { .. } => vec![

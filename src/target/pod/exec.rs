@@ -130,6 +130,15 @@ impl End {
         }
     }
 
+    /// With which code the program ended, when it was not 0 and the cluster says it.
+    pub(super) fn code(&self) -> Option<u8> {
+        let known = self.lock();
+        let details = known.status.as_ref()?.details.as_ref()?;
+        let mut causes = details.causes.iter().flatten();
+        let cause = causes.find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+        cause.message.as_ref()?.parse().ok()
+    }
+
     /// What the program said on its standard error.
     pub(super) fn complaints(&self) -> Option<String> {
         let known = self.lock();
@@ -289,6 +298,17 @@ mod tests {
             exec.end.failure().as_deref(),
             Some("container not found (\"x\")")
         );
+    }
+
+    #[tokio::test]
+    async fn the_code_of_a_program_is_told_from_all_other_failures() {
+        let ended = br#"{"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code",
+            "details":{"causes":[{"reason":"ExitCode","message":"139"}]}}"#;
+        for (status, code) in [(ended.as_slice(), Some(139)), (FAILURE, None)] {
+            let mut exec = receiving(vec![message(3, status)]);
+            exec.stdout.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(exec.end.code(), code);
+        }
     }
 
     #[tokio::test]

@@ -5,9 +5,11 @@
 //! second: a program can be run in the container long before (measured: 0.15 s after the patch, the status following
 //! a second later). The status is watched for reasons only.
 
+mod pace;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
@@ -18,8 +20,9 @@ use kube::{
     core::WatchEvent,
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::pace::Pace;
 use super::{
     Cluster, Found, PodError, Rung, access,
     admission::{self, Admission},
@@ -32,19 +35,14 @@ use crate::session::{Session, SessionError};
 
 /// The agent of kdbg's own image.
 const AGENT_PATH: &str = "/usr/bin/kdbg-agent";
-/// Between two attempts to run something in a container that is not there yet, at first.
-const ATTEMPT_AFTER: Duration = Duration::from_millis(25);
-/// Attempts under way at once.
-const LANES: usize = 3;
-/// The same when it takes long. Every attempt is two TLS handshakes for the cluster, and sixteen pods may wait at once.
-const ATTEMPT_AT_LATEST: Duration = Duration::from_millis(250);
 /// Between two looks at the pod when it cannot be watched.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// How long the only attempt in a container that runs already is left alone. Starting a program takes the node 50 ms and
-/// more of its processor: a second attempt beside the first would make both late.
-const HEAD_START: Duration = Duration::from_secs(1);
 /// One attempt to run something; a kubelet that hangs must not use up the whole deadline unnoticed.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The codes of a program that was ended with SIGKILL, and with SIGTERM.
+const KILLED: u8 = 137;
+const TOLD_TO_END: u8 = 143;
 
 /// What a container of a foreign image does: it waits for the agent to be carried in, which then rests as it would in
 /// its own image.
@@ -295,11 +293,7 @@ pub(super) async fn converse(
         image: wanted.image,
         container: name,
         prospect: &|pod| prospect(pod, target, wanted, name),
-        head_start: if runs(pod, name) {
-            HEAD_START
-        } else {
-            Duration::ZERO
-        },
+        is_running: runs(pod, name),
     };
     awaited.converse(cluster, pod, limit).await
 }
@@ -311,8 +305,8 @@ pub(super) struct Awaited<'a> {
     pub(super) container: &'a str,
     /// Reads out of its pod what can be expected of it.
     pub(super) prospect: &'a (dyn Fn(&Pod) -> Prospect + Sync),
-    /// How long the first attempt is left alone.
-    pub(super) head_start: Duration,
+    /// Whether the kubelet has said that it runs.
+    pub(super) is_running: bool,
 }
 
 impl Awaited<'_> {
@@ -330,9 +324,11 @@ impl Awaited<'_> {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
         };
         let pod_name = pod.name_any();
-        let talking = attempts(cluster, &pod_name, self, &say);
+        let pace = Pace::new(Instant::now(), self.is_running);
+        let head_start = pace.head_start();
+        let talking = attempts(cluster, &pod_name, self, pace, &say);
         let watching = async {
-            sleep(self.head_start).await;
+            sleep(head_start).await;
             watch(cluster, pod, self, &say).await
         };
         let result = timeout(limit, async {
@@ -357,29 +353,33 @@ async fn attempts(
     cluster: &Cluster,
     pod: &str,
     awaited: &Awaited<'_>,
+    mut pace: Pace,
     say: &impl Fn(String),
 ) -> Result<(Session, String), PodError> {
     let (name, image) = (awaited.container, awaited.image);
-    let mut head_start = awaited.head_start;
     let mut path = AGENT_PATH.to_owned();
     // Of one that lies there by the name of this build, only talking to it shows whether it is that.
     let mut is_carried = false;
-    let started = Instant::now();
-    // One attempt takes longer than the pause between two, so several are under way. Should two come through, the one
-    // that is dropped ends with its connection.
-    let mut under_way = FuturesUnordered::from_iter([attempt(cluster, pod, name, path.clone())]);
+    // Should two come through, the one that is dropped ends with its connection.
+    let mut under_way = FuturesUnordered::new();
     loop {
-        let outcome = tokio::select! {
-            Some(outcome) = under_way.next() => outcome,
-            () = sleep(pause(started.elapsed(), head_start)), if under_way.len() < LANES => {
-                under_way.push(attempt(cluster, pod, name, path.clone()));
+        let (began, outcome) = tokio::select! {
+            Some(over) = under_way.next() => over,
+            () = sleep_until(pace.next(Instant::now())), if pace.has_lane() => {
+                let began = Instant::now();
+                pace.begin(began);
+                under_way.push(attempt(cluster, pod, name, path.clone(), began));
                 continue;
             }
         };
         match outcome {
+            Err(Attempt::Early) => pace.refused(began, Instant::now()),
+            _ => pace.end(began),
+        }
+        match outcome {
             Ok(session) => return Ok((session, path)),
             // It runs no more, or not yet.
-            Err(Attempt::Early) => head_start = Duration::ZERO,
+            Err(Attempt::Early) => {}
             Err(Attempt::Silent) => {
                 say("the cluster started the agent in it, and no byte came of it".to_owned());
             }
@@ -399,17 +399,11 @@ async fn attempts(
                 };
                 let (found, was_there) = push::provide(cluster, pod, name, image, present).await?;
                 (path, is_carried) = (found, !was_there);
-                under_way.push(attempt(cluster, pod, name, path.clone()));
+                pace = Pace::new(Instant::now(), true);
             }
             Err(Attempt::Failed(error)) => return Err(error),
         }
     }
-}
-
-/// How long to wait before the next attempt: a part of what was waited already, so that little is lost in the end.
-fn pause(waited: Duration, head_start: Duration) -> Duration {
-    let pause = (waited / 8).clamp(ATTEMPT_AFTER, ATTEMPT_AT_LATEST);
-    pause.max(head_start.saturating_sub(waited))
 }
 
 /// Whether the kubelet has said that the agent's container runs. It may have ended since.
@@ -434,8 +428,18 @@ async fn attempt(
     pod: &str,
     name: &str,
     path: String,
+    began: Instant,
+) -> (Instant, Result<Session, Attempt>) {
+    (began, converse_once(cluster, pod, name, &path).await)
+}
+
+async fn converse_once(
+    cluster: &Cluster,
+    pod: &str,
+    name: &str,
+    path: &str,
 ) -> Result<Session, Attempt> {
-    let command = [path.as_str(), "serve"];
+    let command = [path, "serve"];
     let starting = exec(&cluster.client, &cluster.namespace, pod, name, &command);
     let program = match timeout(ATTEMPT_LIMIT, starting).await {
         Err(_) => return Err(Attempt::Early),
@@ -455,6 +459,17 @@ async fn attempt(
         Some(message) if has_no_such_program(message) => Err(Attempt::NoAgent(message.to_owned())),
         _ if matches!(reason, SessionError::Stranger { .. }) => {
             Err(Attempt::NoAgent(reason.to_string()))
+        }
+        // One that was carried there may have been damaged since. Whoever was killed ended with its container.
+        _ if path != AGENT_PATH
+            && let Some(code) = end.code()
+            && ![KILLED, TOLD_TO_END].contains(&code) =>
+        {
+            let words = end.complaints().map(|words| format!(": {words}"));
+            let words = words.unwrap_or_default();
+            Err(Attempt::NoAgent(format!(
+                "it ended with code {code} before it said anything{words}"
+            )))
         }
         _ => Err(Attempt::Failed(PodError::NoConversation {
             container: name.to_owned(),

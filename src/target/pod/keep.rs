@@ -69,6 +69,17 @@ pub struct Kept {
     standing: Mutex<Option<Arc<(Standing, Witness)>>>,
 }
 
+/// The container in which agents are held ready.
+#[derive(Clone, Debug)]
+pub struct KeptAgent {
+    /// Its name.
+    pub container: String,
+    /// Its image.
+    pub image: String,
+    /// Its rights.
+    pub rung: Rung,
+}
+
 /// The key of the sessions that a command can use: who asks whom, for which container, and with what beside it.
 fn key(cluster: &Cluster, pod: &str, container: Option<&str>, options: &PodOptions) -> Key {
     let build = crate::protocol::Hello::ours().name();
@@ -84,35 +95,84 @@ fn key(cluster: &Cluster, pod: &str, container: Option<&str>, options: &PodOptio
     ])
 }
 
-/// Takes a session that is held ready for this target; `None` when there is none that would do.
-pub(in crate::target) async fn take(
+/// The pod that a target's name is, when that takes no question to the API server.
+pub(in crate::target) fn named<'a>(
     options: &PodOptions,
-    selector: &Selector,
+    selector: &'a Selector,
+) -> Option<&'a str> {
+    match selector {
+        Selector::Object {
+            kind: Kind::Pod,
+            name,
+        } if !options.cluster.all_namespaces => Some(name),
+        _ => None,
+    }
+}
+
+/// Takes a session that is held ready for the pod of this name; `None` when there is none that would do.
+pub(in crate::target) async fn take_named(
+    options: &PodOptions,
+    name: &str,
     process: Option<u32>,
 ) -> Option<Opened> {
-    let Selector::Object {
-        kind: Kind::Pod,
-        name,
-    } = selector
-    else {
-        return None;
+    let folder = folder(options)?;
+    let pod = Meant {
+        // What is wrong with the configuration, the ordinary way says.
+        cluster: Cluster::connect(&options.cluster).await.ok()?,
+        name: name.to_owned(),
+        uid: None,
+        of: 1,
+        needs_chroot: options.chroot,
     };
+    take(&folder, options, pod, process).await
+}
+
+/// The same for a pod that was found by whatever names it.
+pub(in crate::target) async fn take_found(
+    options: &PodOptions,
+    found: &PodFound,
+    process: Option<u32>,
+) -> Option<Opened> {
+    let folder = folder(options)?;
+    let pod = Meant {
+        cluster: found.cluster.clone(),
+        name: found.name(),
+        uid: found.pod.uid(),
+        of: found.of,
+        needs_chroot: options.chroot,
+    };
+    take(&folder, options, pod, process).await
+}
+
+/// The folder of the sockets, when there may be one that a command may use.
+fn folder(options: &PodOptions) -> Option<Folder> {
     let folder = Folder::ours();
-    if !options.keep || options.cluster.all_namespaces || !folder.has_sockets() {
-        return None;
-    }
-    // What is wrong with the configuration, the ordinary way says.
-    let cluster = Cluster::connect(&options.cluster).await.ok()?;
+    (options.keep && folder.has_sockets()).then_some(folder)
+}
+
+/// The pod that a command means.
+struct Meant {
+    cluster: Cluster,
+    name: String,
+    /// What tells it from another one of its name, where that is known.
+    uid: Option<String>,
+    /// How many pods the name of the target means.
+    of: usize,
+    /// Whether only an agent will do that may use chroot(2).
+    needs_chroot: bool,
+}
+
+async fn take(
+    folder: &Folder,
+    options: &PodOptions,
+    pod: Meant,
+    process: Option<u32>,
+) -> Option<Opened> {
     let container = options.container.as_deref();
-    let key = key(&cluster, name, container, options);
-    match borrow(&folder, &key, &Ask::ours(container)).await {
+    let key = key(&pod.cluster, &pod.name, container, options);
+    match borrow(folder, &key, &Ask::ours(container)).await {
         Ok(Some(borrowed)) => {
-            match timeout(
-                LOOK_LIMIT,
-                look(cluster, name, container, borrowed, process),
-            )
-            .await
-            {
+            match timeout(LOOK_LIMIT, look(pod, container, borrowed, process)).await {
                 Ok(Ok(opened)) => return Some(opened),
                 Ok(Err(reason)) => tracing::info!(reason, "the kept session is of no use"),
                 Err(_) => tracing::info!("the kept session does not answer"),
@@ -126,29 +186,34 @@ pub(in crate::target) async fn take(
 
 /// Looks at the target with a borrowed session; says why it would not do.
 async fn look(
-    cluster: Cluster,
-    name: &str,
+    meant: Meant,
     container: Option<&str>,
     borrowed: Borrowed,
     process: Option<u32>,
 ) -> Result<Opened, String> {
     let Facts { pod, standing } =
         serde_json::from_value(borrowed.facts).map_err(|error| error.to_string())?;
-    if pod.name_any() != name || pod.namespace().as_ref() != Some(&cluster.namespace) {
+    let is_meant = pod.name_any() == meant.name
+        && pod.namespace().as_ref() == Some(&meant.cluster.namespace)
+        && (meant.uid.is_none() || pod.uid() == meant.uid);
+    if !is_meant {
         return Err("it is one to another pod".to_owned());
     }
     let found = container::find(&pod, container).map_err(|error| error.to_string())?;
     if found.id != standing.container_id {
         return Err("it is one to another container".to_owned());
     }
+    if meant.needs_chroot && matches!(standing.rung, Rung::SameUser(_)) {
+        return Err("its rights do not let it use chroot(2)".to_owned());
+    }
     let session = Session::open(borrowed.input, borrowed.output)
         .await
         .map_err(|error| error.to_string())?;
     let pod = PodFound {
-        cluster,
+        cluster: meant.cluster,
         pod,
         found,
-        of: 1,
+        of: meant.of,
     };
     let agent = inject::Standing {
         container: standing.agent,
@@ -198,6 +263,11 @@ impl Kept {
         Ok(kept)
     }
 
+    /// The namespace of the pod.
+    pub fn namespace(&self) -> &str {
+        &self.cluster.namespace
+    }
+
     /// The pod's name.
     pub fn pod(&self) -> &str {
         &self.pod
@@ -208,10 +278,14 @@ impl Kept {
         &self.container
     }
 
-    /// The agent's container, and its rights; `None` while there is none.
-    pub fn agent(&self) -> Option<(String, Rung)> {
+    /// The agents' container; `None` while there is none.
+    pub fn agent(&self) -> Option<KeptAgent> {
         let standing = self.lock().clone()?;
-        Some((standing.0.agent.clone(), standing.0.rung))
+        Some(KeptAgent {
+            container: standing.0.agent.clone(),
+            image: standing.0.image.clone(),
+            rung: standing.0.rung,
+        })
     }
 
     /// Listens for the commands that need such a session, whether or not they name the container.

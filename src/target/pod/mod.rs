@@ -76,6 +76,8 @@ pub struct PodOptions {
     pub limit: Duration,
     /// Ask for all rights on the node.
     pub privileged: bool,
+    /// Have an agent that may make the target's root its own (chroot(2)).
+    pub chroot: bool,
     /// Take a session that `kdbg keep` holds ready, when there is one.
     pub keep: bool,
 }
@@ -256,7 +258,7 @@ impl PodFound {
         let mut rungs = if options.privileged {
             vec![Rung::Privileged]
         } else {
-            rung::first_rungs(self.found.user)
+            rung::first_rungs(self.found.user, options.chroot)
         };
         let mut refused = Vec::new();
         let mut best: Option<Opened> = None;
@@ -300,6 +302,10 @@ impl PodFound {
                 opened.session.advise_with(adviser(&opened.place));
                 Ok(opened)
             }
+            None if options.chroot && !options.privileged => Err(PodError::NoChroot {
+                pod: self.name(),
+                refusals: refused,
+            }),
             None => Err(PodError::Admission {
                 pod: self.name(),
                 refusals: refused,

@@ -4,7 +4,7 @@
 use std::{future::Future, net::IpAddr, time::Duration};
 
 use k8s_openapi::api::{
-    core::v1::{Pod, Service},
+    core::v1::{Pod, Service, ServiceSpec},
     discovery::v1::EndpointSlice,
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -61,16 +61,13 @@ async fn within<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, St
 
 fn facts(service: &Service) -> ServiceFacts {
     let spec = service.spec.clone().unwrap_or_default();
-    let addresses = spec
-        .cluster_ips
-        .or_else(|| spec.cluster_ip.map(|one| vec![one]));
-    let addresses = addresses.unwrap_or_default();
-    let kind = match spec.external_name {
-        Some(name) if spec.type_.as_deref() == Some("ExternalName") => ServiceKind::External(name),
-        _ if addresses.iter().any(|address| address == "None") => ServiceKind::Headless,
+    let kind = match &spec.external_name {
+        Some(name) if spec.type_.as_deref() == Some("ExternalName") => {
+            ServiceKind::External(name.clone())
+        }
+        _ if cluster_ips(&spec).any(|address| address == "None") => ServiceKind::Headless,
         _ => ServiceKind::ClusterIp(
-            addresses
-                .iter()
+            cluster_ips(&spec)
                 .filter_map(|address| address.parse().ok())
                 .collect(),
         ),
@@ -92,28 +89,50 @@ fn facts(service: &Service) -> ServiceFacts {
 }
 
 fn of_slice(slice: &EndpointSlice) -> Vec<Endpoint> {
-    let mut found = Vec::new();
-    for one in &slice.endpoints {
+    let found = members(slice).map(|member| Endpoint {
+        address: member.address,
+        hostname: member.hostname.map(str::to_owned),
+        pod: member.pod.map(str::to_owned),
+        ready: member.ready,
+    });
+    found.collect()
+}
+
+/// An address of an `EndpointSlice`.
+pub(super) struct Member<'a> {
+    pub(super) address: IpAddr,
+    /// The name of its pod, in the namespace of the slice; `None` for what is no pod.
+    pub(super) pod: Option<&'a str>,
+    hostname: Option<&'a str>,
+    ready: bool,
+}
+
+/// The addresses of an `EndpointSlice`, names (`addressType: FQDN`) left out.
+pub(super) fn members(slice: &EndpointSlice) -> impl Iterator<Item = Member<'_>> {
+    slice.endpoints.iter().flat_map(|one| {
+        let target = one.target_ref.as_ref();
+        let pod = target.filter(|target| target.kind.as_deref() == Some("Pod"));
+        let pod = pod.and_then(|pod| pod.name.as_deref());
         // What is not said counts as ready (`EndpointConditions`).
-        let conditions = one.conditions.as_ref();
-        let ready = conditions.and_then(|conditions| conditions.ready);
-        let pod = one
-            .target_ref
-            .as_ref()
-            .filter(|target| target.kind.as_deref() == Some("Pod"));
-        for address in &one.addresses {
-            let Ok(address) = address.parse::<IpAddr>() else {
-                continue;
-            };
-            found.push(Endpoint {
-                address,
-                hostname: one.hostname.clone(),
-                pod: pod.and_then(|target| target.name.clone()),
-                ready: ready.unwrap_or(true),
-            });
-        }
-    }
-    found
+        let ready = one.conditions.as_ref().and_then(|told| told.ready);
+        let addresses = one.addresses.iter().filter_map(|text| text.parse().ok());
+        addresses.map(move |address| Member {
+            address,
+            pod,
+            hostname: one.hostname.as_deref(),
+            ready: ready.unwrap_or(true),
+        })
+    })
+}
+
+/// The addresses that a Service has in the cluster, as they are written: `None` for a headless one.
+pub(super) fn cluster_ips(spec: &ServiceSpec) -> impl Iterator<Item = &String> {
+    let several = spec
+        .cluster_ips
+        .as_ref()
+        .filter(|several| !several.is_empty());
+    let one = spec.cluster_ip.iter().filter(move |_| several.is_none());
+    several.into_iter().flatten().chain(one)
 }
 
 #[cfg(test)]

@@ -162,9 +162,11 @@ impl fmt::Display for Rung {
 /// The rungs to try for a first look, from the lowest that may answer, given the target's user if it is known.
 ///
 /// A root process with capabilities cannot be read by one without, so for root the ladder starts at [`Rung::Root`]; for
-/// an unknown user too, because that rung can become whoever it turns out to be.
-pub(super) fn first_rungs(user: Option<User>) -> Vec<Rung> {
+/// an unknown user too, because that rung can become whoever it turns out to be. Who `needs_chroot` needs a capability
+/// that the lowest rung never has.
+pub(super) fn first_rungs(user: Option<User>, needs_chroot: bool) -> Vec<Rung> {
     match user {
+        _ if needs_chroot => vec![Rung::Root],
         Some(user) if user.uid != 0 => vec![Rung::SameUser(user), Rung::Root],
         Some(_) => vec![Rung::Root],
         None => vec![Rung::Root, Rung::SameUser(STRANGER)],
@@ -214,12 +216,25 @@ mod tests {
 
     #[test]
     fn a_known_user_is_looked_at_as_itself_first() {
-        assert_eq!(first_rungs(Some(APP)), [Rung::SameUser(APP), Rung::Root]);
+        assert_eq!(
+            first_rungs(Some(APP), false),
+            [Rung::SameUser(APP), Rung::Root]
+        );
     }
 
     #[test]
     fn root_cannot_be_read_without_capabilities_so_its_ladder_starts_higher() {
-        assert_eq!(first_rungs(Some(User { uid: 0, gid: 0 })), [Rung::Root]);
+        assert_eq!(
+            first_rungs(Some(User { uid: 0, gid: 0 }), false),
+            [Rung::Root]
+        );
+    }
+
+    #[test]
+    fn what_needs_chroot_starts_where_that_can_work() {
+        for user in [None, Some(APP)] {
+            assert_eq!(first_rungs(user, true), [Rung::Root]);
+        }
     }
 
     #[test]

@@ -235,7 +235,7 @@ impl Temporary {
             image: &self.image,
             container: CONTAINER,
             prospect: &|pod| prospect(pod, &self.image),
-            head_start: Duration::ZERO,
+            is_running: false,
         };
         let (session, agent_path) = awaited.converse(&self.cluster, &pod, self.limit).await?;
         // Where it stands was not known when it was made; without the right to look it stays so.
@@ -480,6 +480,7 @@ mod tests {
             idle: Duration::from_mins(15),
             limit: Duration::from_secs(30),
             privileged: true,
+            chroot: false,
             keep: false,
         }
     }

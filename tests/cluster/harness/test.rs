@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service, ServiceAccount};
-use kube::api::{Api, AttachParams, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, AttachParams, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -170,6 +170,18 @@ impl Test {
             .api::<K>()
             .create(&PostParams::default(), &from_json(object))
             .await?)
+    }
+
+    /// Makes the namespace enforce another level, of which admission knows a moment later.
+    pub(crate) async fn relabel(&self, level: Level) -> Result<(), Failure> {
+        let labels = json!({
+            "metadata": {"labels": {"pod-security.kubernetes.io/enforce": level.name()}}
+        });
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(labels));
+        Api::<Namespace>::all(self.client.clone())
+            .patch(&self.namespace, &parameters, &patch)
+            .await?;
+        Ok(())
     }
 
     /// Creates a Service for the pods with `app: NAME`, from a port to their port 8080, and returns its address.

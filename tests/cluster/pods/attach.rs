@@ -6,15 +6,25 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
+use super::agents;
 use crate::harness::{
     Failure, Level, PATIENCE, Ran, Test, answering, check, container, image_name, pod, run,
+    wait_until,
 };
 
 /// A target without a shell, without any program but its own, and with a variable to be known by.
 async fn start(test: &Test) -> Result<(), Failure> {
     let more = json!({"env": [{"name": "ONLY_THERE", "value": "yes"}]});
     let app = container("app", "go:user", more);
-    test.start(pod("app", &[app], json!({}))).await.map(drop)
+    // and one that can write nowhere
+    let more = json!({"securityContext": {"readOnlyRootFilesystem": true}});
+    let fixed = container("app", "python:user", more);
+    let (app, fixed) = (
+        pod("app", &[app], json!({})),
+        pod("fixed", &[fixed], json!({})),
+    );
+    let (one, other) = tokio::join!(test.start(app), test.start(fixed));
+    one.and(other).map(drop)
 }
 
 /// Runs a program beside the target.
@@ -82,10 +92,58 @@ async fn the_agents_programs_look_from_where_a_distroless_pod_stands() {
             check(shown.code == Some(6), || format!("{shown:?}"))?;
             has(&shown.text, "ONLY_THERE=yes")?;
             has(&shown.text, "ps is a function")?;
+            beside_a_read_only_root(test, &image).await?;
         }
-        Ok(())
+        chroot_says_at_once_where_it_cannot_work(test).await
     })
     .await;
+}
+
+/// The links lie in the agent's container, whose root file system is its own.
+async fn beside_a_read_only_root(test: &Test, image: &str) -> Result<(), Failure> {
+    let script = "touch $TARGET_ROOT/new; echo $PATH; ${PATH%%:*}/ps -o pid,args";
+    let words = [
+        "attach", "fixed", "--image", image, "--", "sh", "-c", script,
+    ];
+    let ran = test.kdbg(&words).await?.ended_with(0)?;
+    let ran = ran.said("Read-only file system")?;
+    check(ran.stdout.starts_with("/tmp/.kdbg-applets-"), || {
+        format!("{ran}")
+    })?;
+    check(ran.stdout.contains("/app/server.py"), || format!("{ran}"))
+}
+
+/// Below *baseline* no agent may use it; from there on one does without being asked for.
+async fn chroot_says_at_once_where_it_cannot_work(test: &Test) -> Result<(), Failure> {
+    let code = "import os; print(os.getuid(), os.path.exists('/app/server.py'), os.listdir('/proc/self/fd') != [])";
+    let words = [
+        "attach",
+        "fixed",
+        "--chroot",
+        "--",
+        "/usr/bin/python3.11",
+        "-c",
+        code,
+    ];
+    let before = agents(test, "fixed").await?.len();
+    let ran = test.kdbg(&words).await?.ended_with(4)?;
+    ran.said("`--chroot` cannot work in pod fixed: it needs CAP_SYS_CHROOT")?
+        .said("hint: leave `--chroot` out")?;
+    let after = agents(test, "fixed").await?.len();
+    check(before == after, || {
+        format!("{after} agents, {before} before")
+    })?;
+
+    test.relabel(Level::Baseline).await?;
+    wait_until(&test.cluster, "its own program runs", async || {
+        let ran = test.kdbg(&words).await?;
+        Ok(if ran.stdout.ends_with(" True True\n") {
+            Ok(())
+        } else {
+            Err(ran.to_string())
+        })
+    })
+    .await
 }
 
 /// What a shell at a terminal has shown, and its code.

@@ -148,10 +148,44 @@ async fn a_wrong_agent_that_was_carried_into_a_pod_is_carried_again() {
         for _ in 0..2 {
             test.kdbg(&env).await?.ended_with(0)?;
         }
+
+        // one that crashes before it says anything
+        let crashing = crashing_agent(test)?;
+        let mut command = test.kdbg_command(&["attach", "app", "--image", &image, "--", "sh", "-c", replace]);
+        command.stdin(std::fs::File::open(&crashing).map_err(Failure::of("open the agent"))?);
+        test.run_to_end(command).await?.ended_with(0)?;
+        for _ in 0..2 {
+            test.kdbg(&env).await?.ended_with(0)?;
+        }
         let alive = living_agents(test, "app").await?;
-        check(alive.len() == 1, || format!("{alive:?}"))
+        check(alive.len() == 1, || format!("{alive:?}"))?;
+
+        // and one that does so wherever it is carried
+        start(test, "other").await?;
+        let mut command = test.kdbg_command(&["env", "other", "--image", &image]);
+        command.env("KDBG_AGENT", &crashing);
+        test.run_to_end(command)
+            .await?
+            .ended_with(4)?
+            .said("the one that was carried there does not run: it ended with code 139 before it said anything: not today")?;
+        Ok(())
     })
     .await;
+}
+
+/// Writes a program that passes for the agent of this build until it is to serve.
+fn crashing_agent(test: &Test) -> Result<PathBuf, Failure> {
+    let build = Hello::ours().build;
+    let script = format!(
+        "#!/bin/sh\n# {build}\ncase $1 in\n\
+         digest) sha256sum <\"$0\" | cut -d' ' -f1;;\n\
+         build) echo {build};;\n\
+         rest) while :; do sleep 1; done;;\n\
+         *) echo not today >&2; kill -SEGV $$;;\nesac\n"
+    );
+    let path = test.folder.path().join("crashing");
+    std::fs::write(&path, script).map_err(Failure::of("write a program"))?;
+    Ok(path)
 }
 
 #[tokio::test]

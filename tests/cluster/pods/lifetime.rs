@@ -11,7 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::sleep;
 
 use super::{agents, living_agents};
-use crate::harness::{Failure, Level, PATIENCE, Test, check, container, pod, run, wait_until};
+use crate::harness::{
+    Failure, Level, Numbers, PATIENCE, Test, check, container, pod, run, wait_until,
+};
 
 /// A pod whose target can be told to end, and that has a file too large to lie in the pipes on the way.
 pub(super) fn target(name: &str) -> Value {
@@ -127,21 +129,9 @@ async fn a_target_that_is_restarted_under_a_command_is_named_as_the_reason() {
     .await;
 }
 
-/// Numbers that are the same in every run (the generator is Marsaglia's xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 /// Runs commands against a pod and kills each at some moment, the first while its container is being started.
 async fn kill_commands(test: &Test, pod: &str, seed: u64, count: usize) -> Result<(), Failure> {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Numbers::of(seed);
     let commands: [&[&str]; 4] = [
         &["env", pod],
         &["cat", pod, "/tmp/big"],

@@ -21,6 +21,9 @@ use crate::support::running::{Running, assert_code, command, kdbg, said};
 /// As long as nothing that is kept in memory could be.
 const LONG: u64 = 500_000_000;
 
+/// Longer than all that waits on the way.
+const SHORTER: u64 = 50_000_000;
+
 /// A file with a number every so often, so that nothing can be lost, doubled or exchanged; the rest of it takes no room.
 fn numbered(path: &Path, length: u64) {
     use std::os::unix::fs::FileExt as _;
@@ -63,14 +66,19 @@ fn digest(stream: &mut TcpStream, head: &str) -> (u64, String) {
     (length, hasher.finalize().to_hex().to_string())
 }
 
+/// Reads a request whole, with a word in between for whoever asks first; answers its body's length and digest.
+fn take(stream: &mut TcpStream) -> (u64, String) {
+    let head = read_head(stream);
+    if head.contains("Expect: 100-continue") {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
+    }
+    digest(stream, &head)
+}
+
 /// Says how a body came, its length and its digest.
 fn digester() -> SocketAddr {
     server(|mut stream| {
-        let head = read_head(&mut stream);
-        if head.contains("Expect: 100-continue") {
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
-        }
-        let (length, digest) = digest(&mut stream, &head);
+        let (length, digest) = take(&mut stream);
         let said = format!("{length} {digest}");
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}",
@@ -105,23 +113,21 @@ fn a_body_of_500_mb_arrives_as_curl_sends_it_and_the_agent_stays_small() {
         return;
     }
     let (target, address) = (target(), digester());
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("body");
-    numbered(&file, LONG);
+    let (_folder, from_file) = long_file(LONG);
+    let file = named(&from_file);
     let url = curl::url(address, "/");
-    let theirs = curl::curl(&["-X", "POST", "-T", file.to_str().unwrap(), &url]);
+    let theirs = curl::curl(&["-X", "POST", "-T", file, &url]);
     let theirs = String::from_utf8(theirs).unwrap();
     assert!(theirs.starts_with("500000000 "), "{theirs}");
-    let from_file = format!("@{}", file.display());
-    let (ours, peak) = sent(&target, &url, &["--data-binary", &from_file], Stdio::null());
-    assert_eq!(ours, theirs);
-    assert!((1..32 * 1024).contains(&peak), "{peak} KiB");
-    eprintln!("the agent has taken {peak} KiB");
+    let arrives = |body: &str, stdin: Stdio| {
+        let (ours, peak) = sent(&target, &url, &["--data-binary", body], stdin);
+        assert_eq!(ours, theirs);
+        assert!((1..32 * 1024).contains(&peak), "{peak} KiB");
+        eprintln!("the agent has taken {peak} KiB");
+    };
+    arrives(&from_file, Stdio::null());
     // What has no length comes in chunks.
-    let stdin = std::fs::File::open(&file).unwrap();
-    let (ours, peak) = sent(&target, &url, &["--data-binary", "@-"], stdin.into());
-    assert_eq!(ours, theirs);
-    assert!((1..32 * 1024).contains(&peak), "{peak} KiB");
+    arrives("@-", std::fs::File::open(file).unwrap().into());
 }
 
 #[test]
@@ -143,17 +149,22 @@ fn a_long_file_with_d_loses_its_line_ends_as_with_curl() {
 }
 
 /// A long file, and its name as curl takes it.
-fn long_file() -> (tempfile::TempDir, String) {
+fn long_file(length: u64) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("body");
-    numbered(&file, 50_000_000);
+    numbered(&file, length);
     let name = format!("@{}", file.display());
     (folder, name)
 }
 
+/// The path in a name as curl takes it.
+fn named(body: &str) -> &str {
+    body.strip_prefix('@').unwrap()
+}
+
 #[test]
 fn a_server_that_is_asked_first_and_says_no_gets_nothing() {
-    let (target, (_folder, body)) = (target(), long_file());
+    let (target, (_folder, body)) = (target(), long_file(SHORTER));
     let heard = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&heard);
     let address = server(move |mut stream| {
@@ -225,7 +236,7 @@ fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
     if !has("curl") {
         return;
     }
-    let (target, (folder, body)) = (target(), long_file());
+    let (target, (folder, body)) = (target(), long_file(SHORTER));
     let (address, counts) = refuses_to_be_asked();
     let url = curl::url(address, "/");
     let taken = || {
@@ -270,7 +281,7 @@ fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
     );
     // From where it is read only once, some of it may be gone already: the answer stays what it is.
     taken();
-    let stdin = std::fs::File::open(body.strip_prefix('@').unwrap()).unwrap();
+    let stdin = std::fs::File::open(named(&body)).unwrap();
     let output = command(["curl", &target.target(), &url, "--data-binary", "@-"])
         .stdin(stdin)
         .output()
@@ -286,7 +297,7 @@ fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
 
 #[test]
 fn an_answer_in_the_middle_of_a_body_is_shown_and_what_was_sent_is_counted() {
-    let (target, (_folder, body)) = (target(), long_file());
+    let (target, (_folder, body)) = (target(), long_file(SHORTER));
     let address = server(|mut stream| {
         read_head(&mut stream);
         std::io::copy(&mut (&mut stream).take(1_000_000), &mut std::io::sink()).unwrap();
@@ -311,21 +322,15 @@ fn an_answer_in_the_middle_of_a_body_is_shown_and_what_was_sent_is_counted() {
 
 #[test]
 fn a_server_that_never_reads_is_told_with_what_was_sent_and_acknowledged() {
-    let (target, (_folder, body)) = (target(), long_file());
-    let address = server(silence);
-    let url = curl::url(address, "/");
-    let words = [
-        "curl",
-        &target.target(),
-        &url,
-        "--data-binary",
-        &body,
-        "--idle-timeout",
-        "1500ms",
-    ];
-    let output = kdbg(words);
-    assert_code(&output, 3);
-    let said = said(&output);
+    let (target, (_folder, body)) = (target(), long_file(SHORTER));
+    let waited = |url: &str| {
+        let flags = ["--data-binary", &body, "--idle-timeout", "1500ms"];
+        let words = ["curl", &target.target(), url];
+        let output = kdbg(words.into_iter().chain(flags));
+        assert_code(&output, 3);
+        said(&output)
+    };
+    let said = waited(&curl::url(server(silence), "/"));
     assert!(said.contains("acknowledged by the kernel"), "{said}");
     assert!(said.contains(" of 50000000 bytes of the body"), "{said}");
     assert!(
@@ -338,19 +343,7 @@ fn a_server_that_never_reads_is_told_with_what_was_sent_and_acknowledged() {
         digest(&mut stream, &head);
         silence(stream);
     });
-    let url = curl::url(address, "/");
-    let words = [
-        "curl",
-        &target.target(),
-        &url,
-        "--data-binary",
-        &body,
-        "--idle-timeout",
-        "1500ms",
-    ];
-    let output = kdbg(words);
-    assert_code(&output, 3);
-    let said = crate::support::running::said(&output);
+    let said = waited(&curl::url(address, "/"));
     assert!(
         said.contains("sent and acknowledged by the kernel, no byte in 1500 ms"),
         "{said}"
@@ -391,14 +384,10 @@ fn a_client_that_takes_its_time_is_no_server_that_does_not_answer() {
 
 #[test]
 fn what_can_be_read_once_is_not_sent_twice() {
-    let (target, (_folder, body)) = (target(), long_file());
+    let (target, (_folder, body)) = (target(), long_file(SHORTER));
     let again = digester();
     let moved = server(move |mut stream| {
-        let head = read_head(&mut stream);
-        if head.contains("Expect") {
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
-        }
-        digest(&mut stream, &head);
+        take(&mut stream);
         let answer =
             format!("HTTP/1.1 307 There\r\nLocation: http://{again}/\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).ok();
@@ -411,7 +400,7 @@ fn what_can_be_read_once_is_not_sent_twice() {
         Stdio::null(),
     );
     assert!(ours.starts_with("50000000 "), "{ours}");
-    let stdin = std::fs::File::open(body.strip_prefix('@').unwrap()).unwrap();
+    let stdin = std::fs::File::open(named(&body)).unwrap();
     let output = command(["curl", &target.target(), &url, "-L", "--data-binary", "@-"])
         .stdin(stdin)
         .output()

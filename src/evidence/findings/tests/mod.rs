@@ -80,7 +80,16 @@ impl Case {
         };
         let attribution = provenance::attribute(&known);
         let restart = provenance::after_restart(&known, &attribution);
-        judge_all(&environment, &attribution, &declarations, &restart, self)
+        let mut facts = facts(Variables {
+            environment: &environment,
+            attribution: &attribution,
+            declarations: &declarations,
+            restart: &restart,
+            has_spec: true,
+        });
+        facts.code.clone_from(&self.code);
+        (self.edit)(&mut facts);
+        judge(&facts)
     }
 
     /// The ids of the causes, then of what is listed.
@@ -91,24 +100,13 @@ impl Case {
     }
 }
 
-fn judge_all(
-    environment: &Environment,
-    attribution: &Attribution,
-    declarations: &Declarations,
-    restart: &Restart,
-    case: &Case,
-) -> Verdict {
-    let mut facts = Facts {
+/// Facts of a pod of which nothing but its variables is known.
+fn facts(variables: Variables<'_>) -> Facts<'_> {
+    Facts {
         namespace: "shop".into(),
         owner: Some("deploy/productpage-v1".into()),
-        variables: Lookup::Found(Variables {
-            environment,
-            attribution,
-            declarations,
-            restart,
-            has_spec: true,
-        }),
-        code: case.code.clone(),
+        variables: Lookup::Found(variables),
+        code: Vec::new(),
         hints: Vec::new(),
         drift: Lookup::Missing,
         origin: Lookup::Missing,
@@ -119,9 +117,7 @@ fn judge_all(
         symptom: None,
         denied: Vec::new(),
         redactor: Redactor::new(false),
-    };
-    (case.edit)(&mut facts);
-    judge(&facts)
+    }
 }
 
 const KEYS: Keyring = Keyring::new([5; 32]);
@@ -192,28 +188,13 @@ details = "http://details:{0}".format(os.environ.get("DETAILS_PORT", "9080"))
 fn facts_with(edit: impl FnOnce(&mut Facts<'_>)) -> Verdict {
     let (environment, attribution) = (Environment::parse(""), Attribution::default());
     let (declarations, restart) = (Declarations::default(), Restart::default());
-    let mut facts = Facts {
-        namespace: "shop".into(),
-        owner: Some("deploy/a".into()),
-        variables: Lookup::Found(Variables {
-            environment: &environment,
-            attribution: &attribution,
-            declarations: &declarations,
-            restart: &restart,
-            has_spec: true,
-        }),
-        code: Vec::new(),
-        hints: Vec::new(),
-        drift: Lookup::Missing,
-        origin: Lookup::Missing,
-        patched: Lookup::Missing,
-        replicas: Lookup::Missing,
-        checks: Vec::new(),
-        files: Lookup::Missing,
-        symptom: None,
-        denied: Vec::new(),
-        redactor: Redactor::new(false),
-    };
+    let mut facts = facts(Variables {
+        environment: &environment,
+        attribution: &attribution,
+        declarations: &declarations,
+        restart: &restart,
+        has_spec: true,
+    });
     edit(&mut facts);
     judge(&facts)
 }

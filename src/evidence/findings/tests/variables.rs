@@ -72,6 +72,14 @@ fn two_declarations_that_differ_are_listed_and_links_are_not() {
     literal(&mut case, "MODE", "b");
     case.block = "MODE=b\0".into();
     assert_eq!(case.ids(), (vec![], vec!["env.shadowed"]));
+    let said = |case: &Case| text(&case.judge().listed[0]);
+    assert!(!said(&case).contains("webhook"), "nobody else has set it");
+    case.spec.injected.insert("MODE".into(), "a webhook".into());
+    assert!(
+        said(&case).contains("a webhook has put MODE into the spec of the pod"),
+        "{}",
+        said(&case)
+    );
     for (name, value) in [
         ("MODE", "a"),
         ("REVIEWS_PORT", "9080"),

@@ -412,7 +412,7 @@ impl Examination {
         let first = if options.privileged {
             vec![Rung::Privileged]
         } else {
-            first_rungs(user)
+            first_rungs(user, false)
         };
         let mut rungs = first.clone();
         if !options.privileged {

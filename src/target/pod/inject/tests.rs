@@ -104,13 +104,6 @@ fn an_image_that_does_not_come_ends_the_wait_with_its_reason() {
 }
 
 #[test]
-fn attempts_become_rarer_while_nothing_comes() {
-    let pauses =
-        [0, 200, 1000, 5000].map(|waited| pause(Duration::from_millis(waited), Duration::ZERO));
-    assert_eq!(pauses, [25, 25, 125, 250].map(Duration::from_millis));
-}
-
-#[test]
 fn an_image_without_a_shell_is_told_from_one_whose_agent_does_not_start() {
     let failed = json!({"waiting": {
         "reason": "RunContainerError",

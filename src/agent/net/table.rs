@@ -1,47 +1,21 @@
-//! Sockets from `/proc/PID/net/{tcp,tcp6,udp,udp6}`, where `sock_diag` may not be asked: a seccomp filter, a kernel
-//! without it, a namespace into which the agent may not go.
+//! A line of `/proc/PID/net/{tcp,tcp6,udp,udp6}`.
 //!
-//! A line (`get_tcp4_sock`, `net/ipv4/tcp_ipv4.c`): `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`,
+//! It reads (`get_tcp4_sock`, `net/ipv4/tcp_ipv4.c`): `sl local remote st tx:rx tr:when retrnsmt uid timeout inode ...`,
 //! most of it in hexadecimal, addresses in the machine's order a word.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use nix::errno::Errno;
-
-use super::{End, diag::state_of};
+use super::state_of;
 use crate::{
-    agent::{
-        net::{Lines, table},
-        status::number,
-        target::Target,
-    },
+    agent::status::number,
     protocol::message::{Protocol, SocketFacts},
 };
 
 /// Clock ticks a second, as the kernel prints its timers (`USER_HZ`).
 const TICKS: u64 = 100;
 
-/// Calls `each` with every socket of a table; a kernel without the protocol has none.
-pub(super) fn read(
-    target: &Target,
-    name: &str,
-    protocol: Protocol,
-    mut each: impl FnMut(SocketFacts) -> Result<(), End>,
-) -> Result<(), End> {
-    let Some(file) = table(target, name)? else {
-        return Ok(());
-    };
-    let mut lines = Lines::new(file);
-    while let Some(part) = lines.next_part()? {
-        let part = part.strip_suffix(b"\n").unwrap_or(part);
-        for line in part.split(|byte| *byte == b'\n') {
-            each(parse(line, protocol).ok_or(Errno::EBADMSG)?)?;
-        }
-    }
-    Ok(())
-}
-
-fn parse(line: &[u8], protocol: Protocol) -> Option<SocketFacts> {
+/// Takes a line apart; `None` when it is not one.
+pub(super) fn parse(line: &[u8], protocol: Protocol) -> Option<SocketFacts> {
     let mut words = line
         .split(|byte| *byte == b' ')
         .filter(|word| !word.is_empty());
