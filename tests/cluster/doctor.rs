@@ -267,59 +267,6 @@ async fn webhook_that_cannot_be_asked_is_unknown() {
 }
 
 #[tokio::test]
-#[ignore = "needs a cluster: an own one, whose kubelet reads a static pod"]
-async fn static_pod_is_refused_before_anything_is_added() {
-    run("doc-static", Level::Restricted, async |test| {
-        if !test.cluster.own("a folder that its kubelet reads") {
-            return Ok(());
-        }
-        let mut manifest = pod(
-            "from-file",
-            &[container("app", "python:user", json!({}))],
-            json!({}),
-        );
-        manifest["apiVersion"] = "v1".into();
-        manifest["kind"] = "Pod".into();
-        manifest["metadata"]["namespace"] = test.namespace.as_str().into();
-        let name = format!("{}.json", test.namespace);
-        let file = test.cluster.folder().join("manifests").join(&name);
-        let draft = test.cluster.folder().join(&name);
-        std::fs::write(&draft, manifest.to_string())
-            .and_then(|()| std::fs::rename(&draft, &file))
-            .map_err(Failure::of("write the static pod"))?;
-        let pods: Api<Pod> = test.api();
-        let seen = wait_until(&test.cluster, "doctor refuses the mirror", async || {
-            let ran = test.kdbg(&["doctor", "-l", "app=from-file"]).await?;
-            Ok(if ran.stdout.contains("it is a static pod") {
-                Ok(ran)
-            } else {
-                Err(format!("{ran:?}"))
-            })
-        })
-        .await;
-        let _ = std::fs::remove_file(&file);
-        let ran = seen?.ended_with(4)?;
-        check(ran.stdout.contains("run kdbg on that node itself"), || {
-            format!("{ran:?}")
-        })?;
-        wait_until(
-            &test.cluster,
-            "the static pod is gone with its file",
-            async || {
-                let left = pods.list(&kube::api::ListParams::default()).await?;
-                Ok(if left.items.is_empty() {
-                    Ok(())
-                } else {
-                    Err("the mirror is still there".to_owned())
-                })
-            },
-        )
-        .await
-    })
-    .await;
-}
-
-#[tokio::test]
 #[ignore = "needs a cluster: starts a pod that crashes"]
 async fn crash_looping_container_is_refused_with_its_last_end() {
     run("doc-crashing", Level::Restricted, async |test| {

@@ -258,6 +258,12 @@ async fn refuses_static(test: &Test) -> Result<(), Failure> {
     let ran = ran
         .said("it is a static pod of node ")?
         .said("its kubelet ignores ephemeral containers\nhint: run kdbg on that node itself")?;
+    let doctor = test.kdbg(&["doctor", &name]).await?.ended_with(4)?;
+    check(
+        doctor.stdout.contains("it is a static pod")
+            && doctor.stdout.contains("run kdbg on that node itself"),
+        || format!("doctor has not refused it: {doctor}"),
+    )?;
     let left = agents(test, &name).await?;
     check(left.is_empty(), || {
         format!("something was added to it: {left:?}: {ran}")
