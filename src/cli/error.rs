@@ -191,7 +191,11 @@ impl From<TargetError> for CommandError {
 
 impl From<PodError> for CommandError {
     fn from(error: PodError) -> Self {
-        let kind = match &error {
+        let cause = match &error {
+            PodError::Elsewhere { source, .. } => source.as_ref(),
+            error => error,
+        };
+        let kind = match cause {
             PodError::WhichContainer { .. }
             | PodError::NoSuchContainer { .. }
             | PodError::Ambiguous { .. } => ErrorKind::Usage,

@@ -1,7 +1,7 @@
 //! Who handles the signals that would end this program.
 //!
 //! Ctrl-C and SIGTERM end a command from outside (see `cli::main`), unless it has claimed them: a command that runs
-//! another one passes them on, and ends by itself.
+//! another one passes them on, and ends by itself; one that has started something takes it away first.
 
 use std::{
     io,
@@ -39,7 +39,7 @@ pub enum Heard {
 }
 
 impl Signals {
-    /// Claims them for good: whoever handles the last one still has to end in order.
+    /// Claims them, for good unless they are released: whoever handles the last one still has to end in order.
     pub fn claim() -> io::Result<Self> {
         let signals = Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -52,6 +52,11 @@ impl Signals {
         Ok(signals)
     }
 
+    /// Has them end this program from outside again.
+    pub fn release(self) {
+        CLAIMED.store(false, Ordering::Release);
+    }
+
     /// Waits for the next one.
     pub async fn next(&mut self) -> Heard {
         tokio::select! {
@@ -60,6 +65,15 @@ impl Signals {
             _ = self.hang_up.recv() => Heard::Ending(RunSignal::HangUp),
             _ = self.quit.recv() => Heard::Ending(RunSignal::Quit),
             _ = self.resize.recv() => Heard::Resized,
+        }
+    }
+
+    /// Waits for the next one that would end this program.
+    pub async fn ending(&mut self) -> RunSignal {
+        loop {
+            if let Heard::Ending(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

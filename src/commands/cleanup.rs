@@ -1,4 +1,4 @@
-//! `kdbg cleanup`: ends the agents that rest in pods.
+//! `kdbg cleanup`: ends the agents that rest in pods, and takes away the pods that kdbg has started itself.
 
 use std::time::Duration;
 
@@ -71,7 +71,12 @@ pub async fn run(args: CleanupArgs, printer: &mut Printer) -> Result<ExitStatus,
         })?,
     }
     remainder(&agents, args.dry_run, printer);
-    let is_done = |row: &Row<'_>| matches!(row.state, "ended" | "ended before");
+    if let Some(error) = &agents.not_searched {
+        printer.note(&format!(
+            "pods that `--from new` or `--from node` has started for it are not looked for: {error}"
+        ));
+    }
+    let is_done = |row: &Row<'_>| matches!(row.state, "ended" | "ended before" | "removed");
     Ok(if args.dry_run || rows.iter().all(is_done) {
         ExitStatus::Complete
     } else {
@@ -88,11 +93,12 @@ async fn end<'a>(agents: &'a Agents, args: &CleanupArgs) -> Result<Vec<Row<'a>>,
     let mut rows = Vec::new();
     for agent in &agents.all {
         let mut row = Row::listed(agent);
-        if agent.state == AgentState::Running
+        if agent.can_end(args.force)
             && let Some((_, outcome)) = outcomes.next()
         {
             (row.state, row.reason) = match outcome {
                 Outcome::Ended => ("ended", None),
+                Outcome::Removed => ("removed", None),
                 Outcome::InUse(users) => ("in use", Some(format!("by {users}; `--force` ends it"))),
                 Outcome::Failed(reason) => ("failed", Some(reason)),
                 Outcome::Forbidden(error) => return Err(error.into()),
@@ -132,13 +138,12 @@ fn text(rows: &[Row<'_>], printer: &mut Printer) -> Result<(), CommandError> {
 
 /// Says what cannot be taken away.
 fn remainder(agents: &Agents, dry_run: bool, printer: &Printer) {
-    let entries = agents.all.len() as u64;
+    let staying = || agents.all.iter().filter(|agent| !agent.is_pod);
+    let entries = staying().count() as u64;
     if entries == 0 {
         return;
     }
-    let mut pods: Vec<_> = agents
-        .all
-        .iter()
+    let mut pods: Vec<_> = staying()
         .map(|agent| (&agent.namespace, &agent.pod))
         .collect();
     pods.dedup();
@@ -160,7 +165,7 @@ struct Row<'a> {
     namespace: &'a str,
     pod: &'a str,
     container: &'a str,
-    /// `running`, `waiting`, `ended before`; `ended`, `in use` or `failed` when it was to end.
+    /// `running`, `waiting`, `ended before`; `ended`, `in use` or `failed` when it was to end, `removed` with a pod of kdbg's own.
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,

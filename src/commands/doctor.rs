@@ -1,6 +1,6 @@
 //! `kdbg doctor`: what a command on a target would meet, without changing anything.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::{
     target::{
         Selector,
         pod::{
-            access,
+            Vantage, access,
             examine::{self, Check, Examination, State, Subject},
         },
     },
@@ -31,6 +31,9 @@ pub struct DoctorArgs {
     /// Print the role that commands on the target need, and nothing else
     #[arg(long)]
     role: bool,
+    /// Also look at what `--from new` or `--from node` of `kdbg curl`, `dig` and `tcp` would meet; may be given twice
+    #[arg(long, value_enum, value_name = "PLACE")]
+    from: Vec<StartedPod>,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -38,6 +41,24 @@ pub struct DoctorArgs {
     /// How to print it
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: OutputFormat,
+}
+
+/// A pod that kdbg starts to ask from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StartedPod {
+    /// In the pod network
+    New,
+    /// In the network of the target's node
+    Node,
+}
+
+impl From<StartedPod> for Vantage {
+    fn from(pod: StartedPod) -> Self {
+        match pod {
+            StartedPod::New => Self::New,
+            StartedPod::Node => Self::Node,
+        }
+    }
 }
 
 /// Runs `kdbg doctor`.
@@ -49,6 +70,7 @@ pub async fn run(args: DoctorArgs, printer: &mut Printer) -> Result<ExitStatus, 
         agent: args.agent,
     };
     let options = target.pod_options();
+    let started: Vec<Vantage> = args.from.into_iter().map(Into::into).collect();
     let selector = match (&target.target, &target.cluster.labels) {
         (None, None) => None,
         (target, labels) => Some(Selector::of(target.as_deref(), labels.as_deref())?),
@@ -60,11 +82,11 @@ pub async fn run(args: DoctorArgs, printer: &mut Printer) -> Result<ExitStatus, 
         .hint("see what can be read with `kdbg ps`"));
     }
     if args.role {
-        let examination = examine::needs(&options, selector.as_ref()).await?;
+        let examination = examine::needs(&options, selector.as_ref(), &started).await?;
         return print_role(&examination, args.output, printer);
     }
     let progress = printer.progress("examining");
-    let examination = Box::pin(examine::examine(&options, selector.as_ref())).await?;
+    let examination = Box::pin(examine::examine(&options, selector.as_ref(), &started)).await?;
     drop(progress);
     match args.output {
         OutputFormat::Text => text(&examination, printer)?,
@@ -162,6 +184,7 @@ const fn subject(subject: Subject) -> &'static str {
         Subject::Policy => "policy",
         Subject::Rung => "rung",
         Subject::Entry => "entry",
+        Subject::Started => "from",
     }
 }
 

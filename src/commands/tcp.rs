@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     fan_out,
-    from::FromArgs,
+    from::{FromArgs, Outcome},
     probe::{Report, Told},
 };
 use crate::{
@@ -69,29 +69,46 @@ pub async fn run(mut args: TcpArgs, printer: &mut Printer) -> Result<ExitStatus,
     args.from.check_one(&args.target)?;
     if !args.from.is_wanted() {
         let run = async |target, printer: &mut Printer| {
-            probe(&args, (host, port), vec![target], printer).await
+            let targets = vec![target];
+            let all = probe(&args, (host, port), &targets, printer).await?;
+            end(&args, targets, &all, printer).await
         };
         return fan_out::run(&args.target, args.output, printer, run).await;
     }
-    let targets = args.from.open(&args.target, printer).await?;
-    probe(&args, (host, port), targets, printer).await
+    let ask = async |targets: &[Target], printer: &mut Printer| {
+        probe(&args, (host, port), targets, printer).await
+    };
+    match args.from.ask(&args.target, printer, ask).await? {
+        Outcome::All(targets, all) => end(&args, targets, &all, printer).await,
+        Outcome::Ended(status) => Ok(status),
+    }
 }
 
-/// Connects from each of some targets, and shows what came of it.
+/// Connects from each of some targets.
 async fn probe(
     args: &TcpArgs,
     (host, port): (&str, u16),
-    targets: Vec<Target>,
-    printer: &mut Printer,
-) -> Result<ExitStatus, CommandError> {
+    targets: &[Target],
+    printer: &Printer,
+) -> Result<Vec<Told>, CommandError> {
     let mut all = Vec::new();
-    for target in &targets {
+    for target in targets {
         let request = Request::Tcp(request(args, host, port, target.process().id));
         let progress = printer.progress(format!("connecting to {}", safe(host.as_bytes())));
         all.push(Told::collect(target.session.request(&request)?).await?);
         drop(progress);
     }
-    let status = show(args, &targets, &all, printer)?;
+    Ok(all)
+}
+
+/// Shows what came of it, and ends the sessions.
+async fn end(
+    args: &TcpArgs,
+    targets: Vec<Target>,
+    all: &[Told],
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let status = show(args, &targets, all, printer)?;
     for target in targets {
         target.close().await;
     }

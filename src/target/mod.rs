@@ -237,6 +237,12 @@ impl Target {
         })
     }
 
+    /// A pod of kdbg's own, started now, with its agent as the process.
+    pub async fn open_temporary(pod: &mut pod::Temporary) -> Result<Self, TargetError> {
+        // The way there is long, and its future large.
+        Ok(Box::pin(pod.open()).await?.into())
+    }
+
     /// The process that is looked at.
     pub fn process(&self) -> &Process {
         &self.choice.process

@@ -16,6 +16,7 @@ mod components;
 mod diagnosis;
 mod doctor;
 mod files;
+mod from;
 mod generated;
 mod harness;
 mod images;

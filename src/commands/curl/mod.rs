@@ -23,6 +23,7 @@ use self::{
 };
 use crate::{
     cli::{error::CommandError, exit::ExitStatus, printer::Printer},
+    commands::from::Outcome,
     evidence::grpc::Health,
     protocol::message::{HttpHead, HttpVersion, ProbeRecord, Request},
     render::safe,
@@ -80,21 +81,27 @@ async fn compared(
     typed: &str,
     printer: &mut Printer,
 ) -> Result<ExitStatus, CommandError> {
-    let targets = args.from.open(&args.target, printer).await?;
-    let first = targets
-        .first()
-        .ok_or_else(|| CommandError::usage("no target is given"))?;
-    let place = own_place(typed, first, printer)?;
-    let mut all = Vec::new();
-    if let Some(body) = plan.body.as_ref().filter(|_| targets.len() > 1) {
+    if let Some(body) = &plan.body {
         body.check_again("every place sends the body")?;
     }
-    for target in &targets {
-        let url = seen_from(&place, first, target);
-        let mut nowhere = Destination::nowhere();
-        let seen = followed(args, plan.clone(), url, target, &mut nowhere, printer).await?;
-        all.push(seen);
-    }
+    let ask = async |targets: &[Target], printer: &mut Printer| {
+        let first = targets
+            .first()
+            .ok_or_else(|| CommandError::usage("no target is given"))?;
+        let place = own_place(typed, first, printer)?;
+        let mut all = Vec::new();
+        for target in targets {
+            let url = seen_from(&place, first, target);
+            let mut nowhere = Destination::nowhere();
+            let seen = followed(args, plan.clone(), url, target, &mut nowhere, printer).await?;
+            all.push(seen);
+        }
+        Ok(all)
+    };
+    let (targets, all) = match args.from.ask(&args.target, printer, ask).await? {
+        Outcome::All(targets, all) => (targets, all),
+        Outcome::Ended(status) => return Ok(status),
+    };
     let courses: Vec<_> = all.iter().map(|seen| show::course(args, seen)).collect();
     let reports = args.json.then(|| {
         let both = targets.iter().zip(&all);

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{
     fan_out,
-    from::{self, FromArgs},
+    from::{self, FromArgs, Outcome},
     probe::{Report, Told, libc_name},
     tcp::milliseconds,
 };
@@ -141,8 +141,14 @@ pub async fn run(mut args: DigArgs, printer: &mut Printer) -> Result<ExitStatus,
         };
         return fan_out::run(&args.target, args.output, printer, look).await;
     }
-    let targets = args.from.open(&args.target, printer).await?;
-    let status = compared(&args, &question, &targets, printer).await?;
+    let ask = async |targets: &[Target], printer: &mut Printer| {
+        everywhere(&args, &question, targets, printer).await
+    };
+    let (targets, all) = match args.from.ask(&args.target, printer, ask).await? {
+        Outcome::All(targets, all) => (targets, all),
+        Outcome::Ended(status) => return Ok(status),
+    };
+    let status = compared(&args, &targets, &all, printer)?;
     for target in targets {
         target.close().await;
     }
@@ -213,40 +219,60 @@ async fn alone(
     })
 }
 
-/// The same from several places, or by the rules of both libraries.
-async fn compared(
+/// The libraries by whose rules one target asks, to compare them.
+const BOTH: [LibcKind; 2] = [LibcKind::Glibc, LibcKind::Musl];
+
+/// Asks from all places, or the only one by the rules of both libraries.
+async fn everywhere(
     args: &DigArgs,
     question: &Question,
     targets: &[Target],
     printer: &mut Printer,
-) -> Result<ExitStatus, CommandError> {
-    let by_rules = [LibcKind::Glibc, LibcKind::Musl];
-    let mut asked: Vec<(&Target, Option<LibcKind>)> = Vec::new();
-    for target in targets {
-        if args.libc == Some(LibcName::Both) {
-            asked.extend(by_rules.map(|kind| (target, Some(kind))));
-        } else {
-            asked.push((target, args.libc.and_then(LibcName::kind)));
+) -> Result<Vec<Told>, CommandError> {
+    let mut all: Vec<Told> = Vec::new();
+    for (place, target) in targets.iter().enumerate() {
+        let kinds = match args.libc {
+            Some(LibcName::Both) => BOTH.map(Some).to_vec(),
+            Some(name) => vec![name.kind()],
+            // Nothing runs in a pod that was started for this, so no library has rules there: the target's are meant.
+            None if args.from.is_started(place) => {
+                let setup = all.first().and_then(|told| told.setup.as_ref());
+                vec![setup.map(|setup| setup.libc.kind)]
+            }
+            None => vec![None],
+        };
+        for kind in kinds {
+            let request = question.request(args, kind, target.process().id);
+            all.push(ask(&request, target, printer).await?);
         }
     }
-    let mut all = Vec::new();
-    for (target, kind) in &asked {
-        let request = question.request(args, *kind, target.process().id);
-        all.push((*target, ask(&request, target, printer).await?));
-    }
-    let courses: Vec<_> = all.iter().map(|(_, told)| course(told)).collect();
+    Ok(all)
+}
+
+/// Shows the answers side by side: from several places, or by the rules of both libraries.
+fn compared(
+    args: &DigArgs,
+    targets: &[Target],
+    all: &[Told],
+    printer: &mut Printer,
+) -> Result<ExitStatus, CommandError> {
+    let courses: Vec<_> = all.iter().map(course).collect();
+    // With both libraries there is one target.
+    let asked = targets.iter().chain(targets.last()).zip(all);
     let reports = (args.output == OutputFormat::Json).then(|| {
-        let reports = all.iter().map(|(target, told)| Report::new(target, told));
-        reports.collect()
+        asked
+            .map(|(target, told)| Report::new(target, told))
+            .collect()
     });
     let differs = if args.from.is_wanted() {
         args.from.compare(targets, &courses, reports, printer)?
     } else {
-        let names = by_rules.map(|kind| format!("rules of {}", libc_name(kind)));
+        let names = BOTH.map(|kind| format!("rules of {}", libc_name(kind)));
         from::compare(&names, &courses, reports, printer)?
     };
-    let first = all.first().map(|(_, told)| status(told));
-    Ok(differs.or(first).unwrap_or(ExitStatus::Incomplete))
+    Ok(differs
+        .or_else(|| all.first().map(status))
+        .unwrap_or(ExitStatus::Incomplete))
 }
 
 async fn ask(

@@ -23,6 +23,11 @@ pub(super) const WATCH_PODS: Verb = Verb::pods("watch");
 pub(super) const PATCH_EPHEMERAL: Verb = Verb::new("patch", "", "pods/ephemeralcontainers");
 pub(super) const GET_EXEC: Verb = Verb::new("get", "", "pods/exec");
 pub(super) const CREATE_EXEC: Verb = Verb::new("create", "", "pods/exec");
+/// Only `--from new` and `--from node` ask for this and the next one, and `kdbg cleanup` for the next one when there is
+/// something to delete.
+pub(super) const CREATE_PODS: Verb = Verb::pods("create");
+/// See [`CREATE_PODS`].
+pub(super) const DELETE_PODS: Verb = Verb::pods("delete");
 /// `kdbg doctor` asks for this when it may, and a command whose image the node cannot get. It is no part of the role,
 /// as a Role cannot give it: nodes belong to no namespace.
 pub(super) const GET_NODES: Verb = Verb::new("get", "", "nodes");
@@ -64,6 +69,8 @@ enum When {
     Listed,
     /// By commands on an object of this kind.
     Of(Kind),
+    /// By commands that start a pod of kdbg's own (`--from new`, `--from node`).
+    Started,
 }
 
 /// Something that kdbg asks of the API server.
@@ -79,7 +86,7 @@ pub struct Permission {
 
 /// All that commands ask for. `kdbg cleanup` adds nothing to a pod, and does without the patch; the
 /// reviews of `kdbg doctor` are allowed to everybody (`system:basic-user`).
-const TABLE: [(When, Verb, &str, Option<&str>); 13] = [
+const TABLE: [(When, Verb, &str, Option<&str>); 16] = [
     (When::Named, GET_PODS, "find the pod by its name", None),
     (
         When::Listed,
@@ -153,10 +160,28 @@ const TABLE: [(When, Verb, &str, Option<&str>); 13] = [
         "see at once why an agent does not start",
         Some("without it, the pod is looked at once a second instead"),
     ),
+    (
+        When::Started,
+        CREATE_PODS,
+        "start a pod to ask from (`--from new`, `--from node`)",
+        None,
+    ),
+    (When::Started, DELETE_PODS, "take that pod away again", None),
+    (
+        When::Started,
+        LIST_PODS,
+        "find such pods whose command was killed, for `kdbg cleanup TARGET`",
+        Some("without it, `kdbg cleanup` removes them by their own names only"),
+    ),
 ];
 
-/// The permissions that commands on a target need; on all kinds of targets without one.
-pub fn permissions(selector: Option<&Selector>, namespace: Option<&str>) -> Vec<Permission> {
+/// The permissions that commands on a target need; on all kinds of targets without one. `starts_pods` is whether they ask
+/// from a pod of kdbg's own.
+pub fn permissions(
+    selector: Option<&Selector>,
+    namespace: Option<&str>,
+    starts_pods: bool,
+) -> Vec<Permission> {
     let by_name =
         |kind| matches!(selector, Some(Selector::Object { kind: asked, .. }) if *asked == kind);
     // A pod that is looked for in all namespaces is found in a list.
@@ -168,6 +193,7 @@ pub fn permissions(selector: Option<&Selector>, namespace: Option<&str>) -> Vec<
             When::Named => selector.is_none() || is_named,
             When::Listed => !is_named,
             When::Of(kind) => selector.is_none() || by_name(*kind),
+            When::Started => starts_pods,
         };
         let verb = Verb {
             namespace: namespace.map(str::to_owned),
@@ -334,7 +360,7 @@ mod tests {
 
     fn texts(selector: &str, namespace: Option<&str>) -> Vec<String> {
         let selector = selector.parse().unwrap();
-        permissions(Some(&selector), namespace)
+        permissions(Some(&selector), namespace, false)
             .iter()
             .map(|permission| permission.verb.to_string())
             .collect()
@@ -362,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_role_has_each_permission_once_and_nothing_else() {
-        let permissions = permissions(None, Some("shop"));
+        let permissions = permissions(None, Some("shop"), false);
         let account = Account {
             name: "system:serviceaccount:ops:helper".to_owned(),
             groups: Vec::new(),
@@ -386,8 +412,25 @@ mod tests {
     }
 
     #[test]
+    fn pods_are_created_and_deleted_only_where_a_command_starts_one() {
+        let selector = "web-1".parse().unwrap();
+        let with = permissions(Some(&selector), Some("shop"), true);
+        let with = role(&with, Some("shop"), None);
+        assert_eq!(
+            with[0]["rules"][0],
+            json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "watch"]})
+        );
+        for text in texts("web-1", Some("shop")) {
+            assert!(
+                !text.contains("create pods in") && !text.contains("delete"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn for_all_namespaces_it_is_a_cluster_role() {
-        let objects = role(&permissions(None, None), None, None);
+        let objects = role(&permissions(None, None, false), None, None);
         assert_eq!(objects.len(), 1);
         assert_eq!(objects[0]["kind"], "ClusterRole");
         assert_eq!(objects[0]["metadata"], json!({"name": "kdbg"}));

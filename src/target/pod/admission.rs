@@ -103,7 +103,7 @@ pub(super) fn refusal(message: &str, pod: &Pod, ours: &str) -> Admission {
 /// Whether a refusal only says that somebody could not be asked: a webhook that may not be called in a dry run
 /// (`NewDryRunUnsupportedErr`, apiserver's `pkg/admission/plugin/webhook/errors`), or one that does not answer
 /// (`failed calling webhook`, the same package).
-fn was_not_asked(message: &str) -> bool {
+pub(super) fn was_not_asked(message: &str) -> bool {
     message.contains("does not support dry run") || message.contains("failed calling webhook")
 }
 

@@ -2,19 +2,21 @@
 //!
 //! An ephemeral container cannot be removed or stopped through the API. So the agent's own program is run in it, which
 //! tells the resting one to end (`kdbg-agent end`); whether it did shows in the pod's status. The entry stays in the
-//! pod until that is deleted.
+//! pod until that is deleted. A pod that kdbg has started itself is deleted, unless a command asks from it.
 
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
-use kube::{Api, ResourceExt as _};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::{Api, ResourceExt};
 use tokio::{
     io::AsyncReadExt as _,
     time::{Instant, sleep, timeout},
 };
 
-use super::{Cluster, ClusterOptions, PodError, access, exec::exec, inject, resolve};
+use super::{
+    Cluster, ClusterOptions, PodError, access, container, exec::exec, inject, resolve, temporary,
+};
 use crate::target::Selector;
 
 /// So many pods are asked at once; more would be a burden to the API server.
@@ -54,6 +56,8 @@ pub struct AgentFound {
     pub container: String,
     /// What it does.
     pub state: AgentState,
+    /// Whether the pod is kdbg's own, and goes with its agent.
+    pub is_pod: bool,
     /// The program that tells it to end, with its first arguments.
     program: Vec<String>,
 }
@@ -63,6 +67,8 @@ pub struct AgentFound {
 pub enum Outcome {
     /// It has ended, as the kubelet says.
     Ended,
+    /// Its pod was kdbg's own, and is deleted.
+    Removed,
     /// Other commands use it, so it was left alone; the text says which processes they are.
     InUse(String),
     /// It could not be told to end, or has not ended in time.
@@ -76,9 +82,11 @@ pub struct Agents {
     cluster: Cluster,
     /// All containers of kdbg, also those that have ended.
     pub all: Vec<AgentFound>,
+    /// Why pods that kdbg has started for the target were not looked for.
+    pub not_searched: Option<PodError>,
 }
 
-/// Finds the agents of the pods that are meant; of all pods of the namespace, or of all namespaces, without a selector.
+/// Finds the agents of the pods that are meant, and the pods that kdbg has started for them; of all pods of the namespace, or of all namespaces, without a selector.
 pub async fn find(
     options: &ClusterOptions,
     selector: Option<&Selector>,
@@ -88,7 +96,22 @@ pub async fn find(
         Some(selector) => resolve::pods(&cluster, selector, options.all_namespaces).await?,
         None => resolve::every(&cluster, options.all_namespaces).await?,
     };
-    let mut all: Vec<_> = pods.iter().flat_map(agents).collect();
+    let (started, not_searched) = match selector {
+        // They are among all pods.
+        None => (Vec::new(), None),
+        Some(_) => {
+            match resolve::labelled(&cluster, &temporary::labels(), options.all_namespaces).await {
+                Ok(started) => (started, None),
+                Err(error) => (Vec::new(), Some(error)),
+            }
+        }
+    };
+    let uids: Vec<_> = pods.iter().filter_map(ResourceExt::uid).collect();
+    let named = |pod: &Pod| pod.uid().is_some_and(|uid| uids.contains(&uid));
+    let started = started
+        .iter()
+        .filter(|pod| temporary::is_for(pod, &uids) && !named(pod));
+    let mut all: Vec<_> = pods.iter().chain(started).flat_map(agents).collect();
     all.sort_by(|left, right| {
         let key = |agent: &AgentFound| {
             (
@@ -99,17 +122,18 @@ pub async fn find(
         };
         key(left).cmp(&key(right))
     });
-    Ok(Agents { cluster, all })
+    Ok(Agents {
+        cluster,
+        all,
+        not_searched,
+    })
 }
 
 impl Agents {
-    /// Ends those that run, several at a time, and answers what became of each, in their order.
+    /// Ends those that can be ended, several at a time, and answers what became of each, in their order.
     pub async fn end(&self, force: bool, limit: Duration) -> Vec<(&AgentFound, Outcome)> {
-        let running = self
-            .all
-            .iter()
-            .filter(|agent| agent.state == AgentState::Running);
-        stream::iter(running)
+        let ending = self.all.iter().filter(|agent| agent.can_end(force));
+        stream::iter(ending)
             .map(async |agent| (agent, end(&self.cluster, agent, force, limit).await))
             .buffered(AT_ONCE)
             .collect()
@@ -117,20 +141,48 @@ impl Agents {
     }
 }
 
+impl AgentFound {
+    /// Whether there is something to end: a program that runs, or a pod. One that has not started yet may belong to a command
+    /// that waits for it.
+    pub fn can_end(&self, force: bool) -> bool {
+        match self.state {
+            AgentState::Running => true,
+            AgentState::Ended => self.is_pod,
+            AgentState::Waiting(_) => self.is_pod && force,
+        }
+    }
+}
+
 /// The containers of kdbg in a pod.
 fn agents(pod: &Pod) -> impl Iterator<Item = AgentFound> {
-    inject::ephemeral(pod)
+    let beside = inject::ephemeral(pod)
         .filter(|container| inject::is_ours(&container.name))
         .map(|container| AgentFound {
             namespace: pod.namespace().unwrap_or_default(),
             pod: pod.name_any(),
             container: container.name.clone(),
-            state: state(pod, &container.name),
-            program: program(container),
-        })
+            state: state(pod, inject::ephemeral_status(pod, &container.name)),
+            is_pod: false,
+            program: program(container.command.as_deref()),
+        });
+    let own = temporary::is_ours(pod).then(|| {
+        let name = temporary::CONTAINER;
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let mut containers = containers.filter(|container| container.name == name);
+        let command = containers.next().and_then(|one| one.command.as_deref());
+        AgentFound {
+            namespace: pod.namespace().unwrap_or_default(),
+            pod: pod.name_any(),
+            container: name.to_owned(),
+            state: state(pod, container::status_of(pod, name)),
+            is_pod: true,
+            program: program(command),
+        }
+    });
+    beside.chain(own)
 }
 
-fn state(pod: &Pod, container: &str) -> AgentState {
+fn state(pod: &Pod, container: Option<&ContainerStatus>) -> AgentState {
     let phase = pod
         .status
         .as_ref()
@@ -138,7 +190,7 @@ fn state(pod: &Pod, container: &str) -> AgentState {
     if matches!(phase, Some("Succeeded" | "Failed")) {
         return AgentState::Ended;
     }
-    let state = inject::ephemeral_status(pod, container).and_then(|status| status.state.as_ref());
+    let state = container.and_then(|status| status.state.as_ref());
     match state {
         Some(state) if state.terminated.is_some() => AgentState::Ended,
         Some(state) if state.running.is_some() => AgentState::Running,
@@ -152,8 +204,8 @@ fn state(pod: &Pod, container: &str) -> AgentState {
 }
 
 /// The program that ends an agent: the one that rests there, or whatever has been carried to it.
-fn program(container: &EphemeralContainer) -> Vec<String> {
-    match container.command.as_ref().and_then(|words| words.first()) {
+fn program(command: Option<&[String]>) -> Vec<String> {
+    match command.and_then(<[String]>::first) {
         Some(agent) if agent.ends_with("/kdbg-agent") => vec![agent.clone(), "end".to_owned()],
         _ => ["sh", "-c", FIND_AGENT, "kdbg", "end"]
             .map(str::to_owned)
@@ -163,6 +215,9 @@ fn program(container: &EphemeralContainer) -> Vec<String> {
 
 async fn end(cluster: &Cluster, agent: &AgentFound, force: bool, limit: Duration) -> Outcome {
     let deadline = Instant::now() + limit;
+    if agent.is_pod && (force || agent.state == AgentState::Ended) {
+        return remove(cluster, agent).await;
+    }
     let answer = match timeout(limit, tell(cluster, agent, force)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error @ PodError::Forbidden { .. })) => return Outcome::Forbidden(error),
@@ -174,6 +229,9 @@ async fn end(cluster: &Cluster, agent: &AgentFound, force: bool, limit: Duration
     if let Some(users) = answer.strip_prefix("in use: ") {
         return Outcome::InUse(users.trim_end().to_owned());
     }
+    if agent.is_pod {
+        return remove(cluster, agent).await;
+    }
     // The kubelet may know already that it has ended before the answer was on its way.
     match wait(cluster, agent, deadline).await {
         Ok(()) => Outcome::Ended,
@@ -183,6 +241,15 @@ async fn end(cluster: &Cluster, agent: &AgentFound, force: bool, limit: Duration
         } else {
             answer.trim().to_owned()
         }),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// Deletes a pod of kdbg's own.
+async fn remove(cluster: &Cluster, agent: &AgentFound) -> Outcome {
+    match temporary::delete(cluster, &agent.namespace, &agent.pod).await {
+        Ok(()) => Outcome::Removed,
+        Err(error @ PodError::Forbidden { .. }) => Outcome::Forbidden(error),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
@@ -225,7 +292,10 @@ async fn wait(cluster: &Cluster, agent: &AgentFound, deadline: Instant) -> Resul
         match pod {
             // With the pod, its agents are gone.
             Ok(Ok(None)) => return Ok(()),
-            Ok(Ok(Some(pod))) if state(&pod, &agent.container) == AgentState::Ended => {
+            Ok(Ok(Some(pod)))
+                if state(&pod, inject::ephemeral_status(&pod, &agent.container))
+                    == AgentState::Ended =>
+            {
                 return Ok(());
             }
             Ok(Err(error)) => {
@@ -281,5 +351,35 @@ mod tests {
         );
         assert_eq!(found[0].program, ["/usr/bin/kdbg-agent", "end"]);
         assert_eq!(found[1].program[0], "sh");
+        assert!(found.iter().all(|agent| !agent.is_pod));
+    }
+
+    #[test]
+    fn a_pod_that_kdbg_has_started_goes_when_it_has_ended_and_while_it_starts_only_by_force() {
+        let started = |state: serde_json::Value| -> AgentFound {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {
+                    "name": "kdbg-from-new-0123abcd", "namespace": "shop",
+                    "labels": {"app.kubernetes.io/managed-by": "kdbg"},
+                },
+                "spec": {"containers": [
+                    {"name": "agent", "command": ["/usr/bin/kdbg-agent", "rest"]}, {"name": "mesh-proxy"},
+                ]},
+                "status": {"phase": "Pending", "containerStatuses": [
+                    {"name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+                ]},
+            }))
+            .unwrap();
+            agents(&pod).next().unwrap()
+        };
+        let running = started(json!({"running": {}}));
+        assert_eq!(running.program, ["/usr/bin/kdbg-agent", "end"]);
+        assert!(running.is_pod && running.can_end(false));
+        assert!(started(json!({"terminated": {"exitCode": 0}})).can_end(false));
+        let waiting = started(json!({"waiting": {"reason": "ContainerCreating"}}));
+        assert_eq!(
+            (waiting.can_end(false), waiting.can_end(true)),
+            (false, true)
+        );
     }
 }

@@ -102,7 +102,8 @@ fn unsuitable(pod: &Pod) -> Option<Refusal> {
     }
 }
 
-fn unscheduled(pod: &Pod) -> Option<String> {
+/// Why no node has the pod, in the scheduler's words.
+pub(super) fn unscheduled(pod: &Pod) -> Option<String> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     conditions
         .iter()

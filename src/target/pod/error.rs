@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::Rung;
+use super::{Rung, Vantage};
 use crate::session::SessionError;
 
 /// What a request asks of the API server, in the terms of RBAC.
@@ -232,6 +232,28 @@ pub enum PodError {
         /// What admission says.
         message: String,
     },
+    /// Admission does not let kdbg start a pod of its own.
+    #[error(
+        "admission does not let kdbg start a pod in namespace {namespace} to ask from `{vantage}`: {message}"
+    )]
+    NotAdmitted {
+        /// From where it was to ask.
+        vantage: Vantage,
+        /// The namespace of the target.
+        namespace: String,
+        /// What admission says.
+        message: String,
+    },
+    /// A pod of kdbg's own was started and has no agent that answers.
+    #[error("cannot ask from `{vantage}` (pod {pod}): {source}")]
+    Elsewhere {
+        /// From where it was to ask.
+        vantage: Vantage,
+        /// The pod.
+        pod: String,
+        /// Why not.
+        source: Box<PodError>,
+    },
     /// The server has no ephemeral containers.
     #[error("this API server has no ephemeral containers (they came with Kubernetes 1.25)")]
     Unsupported,
@@ -334,6 +356,11 @@ impl PodError {
                 "set KUBECONFIG or `--kubeconfig`, or name a context with `--context`; for a process of this machine write `pid/NAME`"
                     .to_owned(),
             ],
+            Self::Forbidden { verb, .. } if verb.resource == "pods" && ["create", "delete"].contains(&verb.verb) => vec![
+                "see what is missing, and print the role that gives it, with `kdbg doctor TARGET --from new`".to_owned(),
+            ],
+            Self::NotAdmitted { vantage, .. } => vantage.instead(),
+            Self::Elsewhere { source, .. } => source.hints(),
             Self::Forbidden { .. } => vec![
                 "see what is missing, and print the role that gives it, with `kdbg doctor TARGET`".to_owned(),
             ],

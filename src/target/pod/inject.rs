@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
-use k8s_openapi::api::core::v1::{ContainerStatus, EphemeralContainer, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, EphemeralContainer, Pod};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams, WatchParams},
@@ -79,27 +79,27 @@ impl Wanted<'_> {
         format!("kdbg-{}-{}", self.rung.letter(), &digest.as_str()[..8])
     }
 
-    /// What the container does until it is used, and between uses.
-    fn rest(&self) -> Vec<String> {
-        let idle = self.idle.as_secs().to_string();
-        let words: &[&str] = if images::is_own(self.image) {
-            &[AGENT_PATH, "rest", "--idle", &idle]
-        } else {
-            &["sh", "-c", REST, "kdbg", &idle]
-        };
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
     fn spec(&self, name: &str) -> Value {
         json!({
             "name": name,
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
-            "command": self.rest(),
+            "command": rest(self.image, self.idle),
             "targetContainerName": self.target,
             "securityContext": self.rung.security_context(),
         })
     }
+}
+
+/// What an agent's container does until it is used, and between uses.
+pub(super) fn rest(image: &str, idle: Duration) -> Vec<String> {
+    let idle = idle.as_secs().to_string();
+    let words: &[&str] = if images::is_own(image) {
+        &[AGENT_PATH, "rest", "--idle", &idle]
+    } else {
+        &["sh", "-c", REST, "kdbg", &idle]
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// An agent's container whose agent has answered.
@@ -280,7 +280,7 @@ fn not_added(error: kube::Error, cluster: &Cluster, pod: &Pod, name: &str) -> No
     }
 }
 
-/// Waits until the agent in a container answers; with its path there.
+/// Waits until the agent in an ephemeral container answers; with its path there.
 pub(super) async fn converse(
     cluster: &Cluster,
     pod: &Pod,
@@ -289,45 +289,74 @@ pub(super) async fn converse(
     name: &str,
     limit: Duration,
 ) -> Result<(Session, String), PodError> {
-    let last = Arc::new(Mutex::new(
-        "the cluster has said nothing of it yet".to_owned(),
-    ));
-    let say = |text: String| {
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    let awaited = Awaited {
+        image: wanted.image,
+        container: name,
+        prospect: &|pod| prospect(pod, target, wanted, name),
+        is_running: runs(pod, name),
     };
-    let pod_name = pod.name_any();
-    let pace = Pace::new(Instant::now(), runs(pod, name));
-    let head_start = pace.head_start();
-    let talking = attempts(cluster, &pod_name, wanted, name, pace, &say);
-    let watching = async {
-        sleep(head_start).await;
-        watch(cluster, pod, target, wanted, name, &say).await
-    };
-    let result = timeout(limit, async {
-        tokio::select! {
-            biased;
-            session = talking => session,
-            error = watching => Err(error),
-        }
-    })
-    .await;
-    result.unwrap_or_else(|_| {
-        Err(PodError::Deadline {
-            seconds: limit.as_secs(),
-            last: last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    awaited.converse(cluster, pod, limit).await
+}
+
+/// A container whose agent is waited for.
+pub(super) struct Awaited<'a> {
+    pub(super) image: &'a str,
+    /// Its name.
+    pub(super) container: &'a str,
+    /// Reads out of its pod what can be expected of it.
+    pub(super) prospect: &'a (dyn Fn(&Pod) -> Prospect + Sync),
+    /// Whether the kubelet has said that it runs.
+    pub(super) is_running: bool,
+}
+
+impl Awaited<'_> {
+    /// Waits until the agent in it answers; with its path there.
+    pub(super) async fn converse(
+        &self,
+        cluster: &Cluster,
+        pod: &Pod,
+        limit: Duration,
+    ) -> Result<(Session, String), PodError> {
+        let last = Arc::new(Mutex::new(
+            "the cluster has said nothing of it yet".to_owned(),
+        ));
+        let say = |text: String| {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        };
+        let pod_name = pod.name_any();
+        let pace = Pace::new(Instant::now(), self.is_running);
+        let head_start = pace.head_start();
+        let talking = attempts(cluster, &pod_name, self, pace, &say);
+        let watching = async {
+            sleep(head_start).await;
+            watch(cluster, pod, self, &say).await
+        };
+        let result = timeout(limit, async {
+            tokio::select! {
+                biased;
+                session = talking => session,
+                error = watching => Err(error),
+            }
         })
-    })
+        .await;
+        result.unwrap_or_else(|_| {
+            Err(PodError::Deadline {
+                seconds: limit.as_secs(),
+                last: last.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            })
+        })
+    }
 }
 
 /// Tries to run the agent until it is there, and carries it there when the image has none of this build.
 async fn attempts(
     cluster: &Cluster,
     pod: &str,
-    wanted: &Wanted<'_>,
-    name: &str,
+    awaited: &Awaited<'_>,
     mut pace: Pace,
     say: &impl Fn(String),
 ) -> Result<(Session, String), PodError> {
+    let (name, image) = (awaited.container, awaited.image);
     let mut path = AGENT_PATH.to_owned();
     // Of one that lies there by the name of this build, only talking to it shows whether it is that.
     let mut is_carried = false;
@@ -356,7 +385,7 @@ async fn attempts(
             }
             Err(Attempt::NoAgent(message)) if is_carried => {
                 return Err(PodError::NoAgent {
-                    image: wanted.image.to_owned(),
+                    image: image.to_owned(),
                     message: format!("and the one that was carried there does not run: {message}"),
                 });
             }
@@ -368,8 +397,7 @@ async fn attempts(
                 } else {
                     Present::Replaced
                 };
-                let (found, was_there) =
-                    push::provide(cluster, pod, name, wanted.image, present).await?;
+                let (found, was_there) = push::provide(cluster, pod, name, image, present).await?;
                 (path, is_carried) = (found, !was_there);
                 pace = Pace::new(Instant::now(), true);
             }
@@ -482,6 +510,9 @@ fn is_early(message: &str) -> bool {
         "in a stopped container",
         "container is not created or running",
         "not running",
+        // A pod that no node has, or whose kubelet has not heard of it yet.
+        "does not have a host assigned",
+        "pod does not exist",
     ]
     .iter()
     .any(|text| message.contains(text))
@@ -502,12 +533,10 @@ fn has_no_such_program(message: &str) -> bool {
 async fn watch(
     cluster: &Cluster,
     pod: &Pod,
-    target: &Found,
-    wanted: &Wanted<'_>,
-    name: &str,
+    awaited: &Awaited<'_>,
     say: &impl Fn(String),
 ) -> PodError {
-    let judge = |pod: &Pod| match prospect(pod, target, wanted, name) {
+    let judge = |pod: &Pod| match (awaited.prospect)(pod) {
         Prospect::None(error) => Some(error),
         Prospect::Waiting(reason) => {
             say(reason);
@@ -566,7 +595,7 @@ async fn watch(
 }
 
 /// What can be expected of an agent's container.
-enum Prospect {
+pub(super) enum Prospect {
     /// It may still start; this is what it waits for.
     Waiting(String),
     /// It will not.
@@ -575,43 +604,57 @@ enum Prospect {
 
 /// Reads the prospects of the agent's container out of the pod. Pure.
 fn prospect(pod: &Pod, target: &Found, wanted: &Wanted<'_>, name: &str) -> Prospect {
-    let lost = |what: String| Prospect::None(PodError::TargetLost { what });
-    let pod_name = pod.name_any();
-    if pod.metadata.deletion_timestamp.is_some() {
-        return lost(format!("pod {pod_name} was being deleted"));
-    }
-    let status = pod.status.clone().unwrap_or_default();
-    if let Some(phase @ ("Failed" | "Succeeded")) = status.phase.as_deref() {
-        let reason = status.reason.or(status.message);
-        return lost(format!(
-            "pod {pod_name} ended ({})",
-            reason.unwrap_or_else(|| phase.to_owned())
-        ));
+    if let Some(lost) = lost(pod) {
+        return Prospect::None(lost);
     }
     let restarted = container::status_of(pod, &target.name).filter(|status| {
         status.restart_count > target.restarts || container::running_id(status).is_none()
     });
     if let Some(status) = restarted {
-        return lost(format!(
-            "container {} ended or was restarted ({})",
-            target.name,
-            container::describe(status)
-        ));
+        return Prospect::None(PodError::TargetLost {
+            what: format!(
+                "container {} ended or was restarted ({})",
+                target.name,
+                container::describe(status)
+            ),
+        });
     }
-    let Some(state) = ephemeral_status(pod, name).and_then(|status| status.state.as_ref()) else {
+    let state = ephemeral_status(pod, name).and_then(|status| status.state.as_ref());
+    prospect_of(state, wanted.image, name)
+}
+
+/// Why a pod can have no agent any more.
+pub(super) fn lost(pod: &Pod) -> Option<PodError> {
+    let pod_name = pod.name_any();
+    if pod.metadata.deletion_timestamp.is_some() {
+        let what = format!("pod {pod_name} was being deleted");
+        return Some(PodError::TargetLost { what });
+    }
+    let status = pod.status.as_ref()?;
+    let phase @ ("Failed" | "Succeeded") = status.phase.as_deref()? else {
+        return None;
+    };
+    let reason = status.reason.as_deref().or(status.message.as_deref());
+    let what = format!("pod {pod_name} ended ({})", reason.unwrap_or(phase));
+    Some(PodError::TargetLost { what })
+}
+
+/// Reads the prospects of an agent's container out of its state.
+pub(super) fn prospect_of(state: Option<&ContainerState>, image: &str, name: &str) -> Prospect {
+    let Some(state) = state else {
         return Prospect::Waiting("the kubelet has not taken it up yet".to_owned());
     };
-    let not_starting = |reason: String, image: bool| {
+    let not_starting = |reason: String, by_image: bool| {
         Prospect::None(PodError::NotStarting {
             container: name.to_owned(),
             reason,
-            image: image.then(|| wanted.image.to_owned()),
+            image: by_image.then(|| image.to_owned()),
         })
     };
     let no_program = |text: String| {
         Prospect::None(PodError::NoAgent {
-            image: wanted.image.to_owned(),
-            message: if images::is_own(wanted.image) {
+            image: image.to_owned(),
+            message: if images::is_own(image) {
                 format!("or it cannot be started: {text}")
             } else {
                 "and none can be carried there: it has no shell".to_owned()

@@ -318,7 +318,7 @@ impl Kept {
             ..
         } = opened;
         session.close().await;
-        let witness = Witness::new(&self.cluster, &pod, &target, &place.agent);
+        let witness = Witness::new(&self.cluster, &pod, Some(&target), &place.agent);
         let standing = Standing {
             container_id: place.container_id,
             agent: place.agent,

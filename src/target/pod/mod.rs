@@ -24,6 +24,7 @@ pub mod replicas;
 mod resolve;
 mod restarts;
 mod rung;
+mod temporary;
 mod witness;
 
 use std::{sync::Arc, time::Duration};
@@ -35,6 +36,7 @@ pub use client::{Cluster, ClusterOptions};
 pub use error::{PodError, Refusal, Verb};
 pub use restarts::{Restarts, restarts};
 pub use rung::{Rung, User};
+pub use temporary::{Temporary, Vantage};
 
 use self::{
     container::Found,
@@ -394,7 +396,12 @@ impl PodFound {
         agent: inject::Standing,
         process: Option<u32>,
     ) -> Result<Opened, PodError> {
-        let witness = Witness::new(&self.cluster, &self.pod, &self.found, &agent.container);
+        let witness = Witness::new(
+            &self.cluster,
+            &self.pod,
+            Some(&self.found),
+            &agent.container,
+        );
         session.when_lost(witness.testify());
         let place = self.place(rung, image, agent.container, agent.reused);
         let processes = members(&session, &place).await?;

@@ -151,7 +151,7 @@ pub(super) async fn provide(
 
 /// What has arrived is called by whoever sends it: two clients that carry the same agent at once would mix theirs, and
 /// what a client left behind that was ended is not to be gone on with.
-fn part_name() -> String {
+pub(super) fn part_name() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let since = since.unwrap_or_default().as_nanos();
     let who = format!(

@@ -64,6 +64,16 @@ pub(super) async fn pods(
     Ok(pods)
 }
 
+/// The pods with these labels, in the namespace or in all.
+pub(super) async fn labelled(
+    cluster: &Cluster,
+    labels: &str,
+    all_namespaces: bool,
+) -> Result<Vec<Pod>, PodError> {
+    let namespace = (!all_namespaces).then_some(cluster.namespace.as_str());
+    list(cluster, namespace, &ListParams::default().labels(labels)).await
+}
+
 /// All pods of the namespace, or of all namespaces, page by page.
 pub(super) async fn every(cluster: &Cluster, all_namespaces: bool) -> Result<Vec<Pod>, PodError> {
     let (api, verb): (Api<Pod>, _) = if all_namespaces {

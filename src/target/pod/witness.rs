@@ -18,18 +18,19 @@ pub(super) struct Witness {
     cluster: Cluster,
     pod: String,
     uid: String,
-    target: Found,
+    /// The container that is looked at; none in a pod of kdbg's own, which has only the agent's.
+    target: Option<Found>,
     /// The agent's container.
     agent: String,
 }
 
 impl Witness {
-    pub(super) fn new(cluster: &Cluster, pod: &Pod, target: &Found, agent: &str) -> Self {
+    pub(super) fn new(cluster: &Cluster, pod: &Pod, target: Option<&Found>, agent: &str) -> Self {
         Self {
             cluster: cluster.clone(),
             pod: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
-            target: target.clone(),
+            target: target.cloned(),
             agent: agent.to_owned(),
         }
     }
@@ -69,10 +70,11 @@ impl Witness {
             let reason = status.reason.as_deref().unwrap_or(phase);
             return gone(format!("pod {name} ended ({reason})"));
         }
-        if let Some(target) = container::status_of(pod, &self.target.name)
-            && container::running_id(target).as_ref() != Some(&self.target.id)
+        if let Some(known) = &self.target
+            && let Some(target) = container::status_of(pod, &known.name)
+            && container::running_id(target).as_ref() != Some(&known.id)
         {
-            let is_back = target.restart_count > self.target.restarts;
+            let is_back = target.restart_count > known.restarts;
             let what = if is_back { "was restarted" } else { "ended" };
             let now = target
                 .state
@@ -83,9 +85,11 @@ impl Witness {
                 .as_ref()
                 .and_then(|state| state.terminated.as_ref());
             let how = now.or(last).map(how).unwrap_or_default();
-            return gone(format!("container {} {what}{how}", self.target.name));
+            return gone(format!("container {} {what}{how}", known.name));
         }
-        let agent = ephemeral_status(pod, &self.agent)?.state.as_ref()?;
+        let agent = ephemeral_status(pod, &self.agent)
+            .or_else(|| container::status_of(pod, &self.agent))?;
+        let agent = agent.state.as_ref()?;
         let ended = agent.terminated.as_ref()?;
         Some(format!(
             "the agent's container {} ended{}",
@@ -122,7 +126,7 @@ mod tests {
             },
             pod: "web".to_owned(),
             uid: "1".to_owned(),
-            target: Found {
+            target: Some(Found {
                 name: "app".to_owned(),
                 id: "abc".to_owned(),
                 image: String::new(),
@@ -130,7 +134,7 @@ mod tests {
                 restarts: 0,
                 user: None,
                 reason: Reason::Only,
-            },
+            }),
             agent: "kdbg-a".to_owned(),
         }
     }

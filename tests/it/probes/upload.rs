@@ -281,7 +281,7 @@ fn a_server_that_refuses_to_be_asked_gets_the_body_without_as_with_curl() {
     );
     // From where it is read only once, some of it may be gone already: the answer stays what it is.
     taken();
-    let stdin = std::fs::File::open(body.strip_prefix('@').unwrap()).unwrap();
+    let stdin = std::fs::File::open(named(&body)).unwrap();
     let output = command(["curl", &target.target(), &url, "--data-binary", "@-"])
         .stdin(stdin)
         .output()

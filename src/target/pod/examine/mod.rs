@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
-    Cluster, PodError, PodFound, PodOptions, Rung,
+    Cluster, PodError, PodFound, PodOptions, Rung, Temporary, Vantage,
     access::{self, Account, Permission},
     container, denial,
     inject::{self, Entry, Verdict, Wanted},
@@ -58,6 +58,9 @@ pub enum Subject {
     Rung,
     /// Whether a command gets beside the target.
     Entry,
+    /// Whether a pod of kdbg's own may be started to ask from it.
+    #[serde(rename = "from")]
+    Started,
 }
 
 /// One thing that was checked.
@@ -87,6 +90,8 @@ pub struct Examination {
     pub permissions: Vec<Permission>,
     /// The namespace that is meant; `None` for all.
     pub namespace: Option<String>,
+    /// The pods of kdbg's own that a command is to start.
+    pub started: Vec<Vantage>,
     /// Whether one of the permissions is missing.
     pub lacks_permission: bool,
 }
@@ -134,20 +139,23 @@ impl Check {
 pub async fn needs(
     options: &PodOptions,
     selector: Option<&Selector>,
+    started: &[Vantage],
 ) -> Result<Examination, PodError> {
     let cluster = Cluster::connect(&options.cluster).await?;
-    let mut examination = Examination::new(&cluster, options, selector);
+    let mut examination = Examination::new(&cluster, options, selector, started);
     examination.account(&cluster).await;
     Ok(examination)
 }
 
-/// Finds out what a command on a target would meet; without a target, what any command would.
+/// Finds out what a command on a target would meet that starts these pods of its own; without a target, what any command
+/// would.
 pub async fn examine(
     options: &PodOptions,
     selector: Option<&Selector>,
+    started: &[Vantage],
 ) -> Result<Examination, PodError> {
     let cluster = Cluster::connect(&options.cluster).await?;
-    let mut examination = Examination::new(&cluster, options, selector);
+    let mut examination = Examination::new(&cluster, options, selector, started);
     // An agent that is asked may take as long as one that starts.
     let limit = options.limit * 2;
     let examining = examination.all(&cluster, options, selector);
@@ -161,13 +169,19 @@ pub async fn examine(
 }
 
 impl Examination {
-    fn new(cluster: &Cluster, options: &PodOptions, selector: Option<&Selector>) -> Self {
+    fn new(
+        cluster: &Cluster,
+        options: &PodOptions,
+        selector: Option<&Selector>,
+        started: &[Vantage],
+    ) -> Self {
         let namespace = (!options.cluster.all_namespaces).then(|| cluster.namespace.clone());
         Self {
             checks: Vec::new(),
             account: None,
-            permissions: access::permissions(selector, namespace.as_deref()),
+            permissions: access::permissions(selector, namespace.as_deref(), !started.is_empty()),
             namespace,
+            started: started.to_vec(),
             lacks_permission: false,
         }
     }
@@ -304,6 +318,7 @@ impl Examination {
         if is_node_good {
             self.ladder(&mut found, options).await;
         }
+        self.started(&found, options).await;
     }
 
     fn container(&mut self, found: &PodFound) {
@@ -374,6 +389,21 @@ impl Examination {
                 Check::new(Subject::Policy, State::Unknown, text).optional()
             }
         });
+    }
+
+    /// Asks for each pod that a command is to start whether it may be.
+    async fn started(&mut self, found: &PodFound, options: &PodOptions) {
+        for vantage in self.started.clone() {
+            let pod = Temporary::new(&found.described(), &options.image, vantage, options);
+            let check = match pod.check().await {
+                Ok(()) => {
+                    let text = format!("a pod may be started to ask from `{vantage}`");
+                    Check::new(Subject::Started, State::Ok, text)
+                }
+                Err(error) => Check::failed(Subject::Started, &error),
+            };
+            self.add(check);
+        }
     }
 
     /// Tries each rung without taking it.
