@@ -12,6 +12,7 @@ need_tools() {
       prlimit | unshare) packages+=(util-linux) ;;
       dig) packages+=(bind9-dnsutils) ;;
       ip) packages+=(iproute2) ;;
+      javac) packages+=(default-jdk-headless) ;;
       musl-gcc) packages+=(musl-tools) ;;
       *) packages+=("$tool") ;;
     esac
