@@ -179,17 +179,23 @@ fn lock(folder: OwnedFd) -> Result<Flock<OwnedFd>, Errno> {
     Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
 }
 
-/// Makes an empty folder that says it is in use.
+/// Makes an empty folder that says it is in use: it gets its name when it is locked, so that none of that name is only about
+/// to be.
 fn make(place: &Path) -> Result<(PathBuf, Option<Flock<OwnedFd>>), Errno> {
-    let folder = mkdtemp(&place.join(format!("{PREFIX}XXXXXX")))?;
-    // Another agent may take it for a dead one's before it is locked: it is gone then, or about to be.
-    let taken = |_| Errno::EAGAIN;
-    let lock = match lock(open(&folder).map_err(taken)?) {
-        Ok(lock) if fstat(&*lock)?.st_nlink == 0 => return Err(Errno::EAGAIN),
-        Ok(lock) => Some(lock),
-        Err(Errno::EWOULDBLOCK) => return Err(Errno::EAGAIN),
-        Err(_) => None,
-    };
+    let fresh = mkdtemp(&place.join(".kdbg-new-XXXXXX"))?;
+    let named = open(&fresh).and_then(|opened| {
+        // Without locks nobody takes it for a dead one's.
+        let lock = lock(opened).ok();
+        let name = fresh.as_os_str().as_bytes();
+        let own = name.rsplit(|byte| *byte == b'-').next().unwrap_or(name);
+        let folder = place.join(OsStr::from_bytes(&[PREFIX.as_bytes(), own].concat()));
+        fs::rename(&fresh, &folder).map_err(|error| errno_of(&error))?;
+        Ok((folder, lock))
+    });
+    if named.is_err() {
+        let _ = fs::remove_dir(&fresh);
+    }
+    let (folder, lock) = named?;
     made().push(folder.clone());
     sweep(place, lock.as_ref());
     Ok((folder, lock))
@@ -256,10 +262,7 @@ fn is_us(name: &Path) -> bool {
 }
 
 fn fill(place: &Path, program: &Path) -> Result<(PathBuf, Option<Flock<OwnedFd>>), Errno> {
-    let (folder, lock) = match make(place) {
-        Err(Errno::EAGAIN) => make(place)?,
-        made => made?,
-    };
+    let (folder, lock) = make(place)?;
     let filled = (|| {
         for applet in Applet::ALL {
             symlink(program, folder.join(applet.name()))?;
