@@ -32,7 +32,7 @@ async fn what_a_webhook_adds_to_a_pod_is_told_as_its_own_and_nothing_else_is() {
         .await?;
         let authority = start_webhook(test).await?;
         // Whatever the webhook would add, its maker has put there.
-        test.create_object::<Pod>(victim("control", own_and_added()))
+        test.create_object::<Pod>(victim("control", &own_and_added()))
             .await?;
         register(test, &authority).await?;
         let checked = Box::pin(told_by_who_made_them(test)).await;
@@ -46,7 +46,7 @@ async fn what_a_webhook_adds_to_a_pod_is_told_as_its_own_and_nothing_else_is() {
 }
 
 /// A pod whose container has these entries in `env`, beside a `ConfigMap` that sets `LEVEL`.
-fn victim(name: &str, env: Value) -> Value {
+fn victim(name: &str, env: &Value) -> Value {
     let more = json!({"env": env, "envFrom": [{"configMapRef": {"name": "settings"}}]});
     let app = container("app", "python:user", merged(answering(8080, "/"), more));
     pod(name, &[app], json!({}))
@@ -138,7 +138,7 @@ async fn register(test: &Test, authority: &str) -> Result<(), Failure> {
         dry_run: true,
         ..PostParams::default()
     };
-    let tried: Pod = from_json(victim("tried", own()));
+    let tried: Pod = from_json(victim("tried", &own()));
     let pods: Api<Pod> = test.api();
     wait_until(
         &test.cluster,
@@ -158,10 +158,11 @@ async fn register(test: &Test, authority: &str) -> Result<(), Failure> {
 
 /// Pods that were made in every way that pods are made, and one that was there before the webhook.
 async fn told_by_who_made_them(test: &Test) -> Result<(), Failure> {
-    test.create_object::<Pod>(victim("created", own())).await?;
-    test.create_object::<Pod>(victim("bare", json!([]))).await?;
+    test.create_object::<Pod>(victim("created", &own())).await?;
+    test.create_object::<Pod>(victim("bare", &json!([])))
+        .await?;
     let applied = merged(
-        victim("applied", own()),
+        victim("applied", &own()),
         json!({"apiVersion": "v1", "kind": "Pod"}),
     );
     test.api::<Pod>()
@@ -171,7 +172,7 @@ async fn told_by_who_made_them(test: &Test) -> Result<(), Failure> {
             &Patch::Apply(applied),
         )
         .await?;
-    let template = victim("owned", own());
+    let template = victim("owned", &own());
     let labels = json!({"app": "owned"});
     test.create_object::<Deployment>(json!({
         "metadata": {"name": "owned"},

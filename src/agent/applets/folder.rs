@@ -164,10 +164,14 @@ fn content() -> impl Iterator<Item = &'static str> {
     links.into_iter().chain([AGENT, SCRIPT])
 }
 
-/// Opens a folder, no link to one.
+/// A folder, no link to one.
+const ITSELF: OFlag = OFlag::O_DIRECTORY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// Opens a folder.
 fn open(path: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    fcntl::open(path, flags, Mode::empty())
+    fcntl::open(path, ITSELF, Mode::empty())
 }
 
 /// Locks a folder, without waiting for whoever has it locked.
@@ -178,18 +182,14 @@ fn lock(folder: OwnedFd) -> Result<Flock<OwnedFd>, Errno> {
 /// Makes an empty folder that says it is in use.
 fn make(place: &Path) -> Result<(PathBuf, Option<Flock<OwnedFd>>), Errno> {
     let folder = mkdtemp(&place.join(format!("{PREFIX}XXXXXX")))?;
-    let opened = open(&folder)?;
-    let lock = match lock(opened) {
+    // Another agent may take it for a dead one's before it is locked: it is gone then, or about to be.
+    let taken = |_| Errno::EAGAIN;
+    let lock = match lock(open(&folder).map_err(taken)?) {
+        Ok(lock) if fstat(&*lock)?.st_nlink == 0 => return Err(Errno::EAGAIN),
         Ok(lock) => Some(lock),
-        // Another agent took it for a dead one's in this moment: it is gone, or about to be.
         Err(Errno::EWOULDBLOCK) => return Err(Errno::EAGAIN),
         Err(_) => None,
     };
-    if let Some(lock) = &lock
-        && fstat(&**lock)?.st_nlink == 0
-    {
-        return Err(Errno::EAGAIN);
-    }
     made().push(folder.clone());
     sweep(place, lock.as_ref());
     Ok((folder, lock))
@@ -218,8 +218,7 @@ fn sweep(place: &Path, own: Option<&Flock<OwnedFd>>) {
 
 /// Removes a folder when it is like our own and nobody holds it.
 fn remove_dead(place: &OwnedFd, name: &CStr, own: &FileStat) -> Result<(), Errno> {
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let folder = fcntl::openat(place, name, flags, Mode::empty())?;
+    let folder = fcntl::openat(place, name, ITSELF, Mode::empty())?;
     let found = fstat(&folder)?;
     if (found.st_uid, found.st_mode) != (own.st_uid, own.st_mode) {
         return Ok(());
@@ -368,6 +367,25 @@ mod tests {
             assert!(strangers.join("ps").is_symlink());
         }
         drop((living, next));
+    }
+
+    #[test]
+    fn agents_that_make_their_folders_at_once_leave_each_other_alone() {
+        let place = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let made = Folder::make_in(&[place.path()]);
+                        let Reading::Known(folder) = &made.links else {
+                            panic!("{:?}", made.links);
+                        };
+                        assert_eq!(fs::read_dir(folder).unwrap().count(), content().count());
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -231,11 +231,14 @@ fn an_empty_home_is_filled_in_by_the_runtime_and_that_is_nobody_elses_doing() {
     assert!(matches!(origin, Origin::Spec { .. }), "{origin:?}");
     assert_eq!(agreement, Agreement::Same);
     // The image's is taken for none as well.
-    let mut case = Case::default();
-    case.image = Lookup::Found(vec![ImageVariable {
+    let empty = ImageVariable {
         name: "HOME".into(),
         value: "".into(),
-    }]);
+    };
+    let case = Case {
+        image: Lookup::Found(vec![empty]),
+        ..Case::default()
+    };
     assert_eq!(
         case.origin("HOME=/root\0", "HOME"),
         (Origin::Runtime, Agreement::Same)
