@@ -139,6 +139,43 @@ async fn refusals_start_nothing(test: &Test, account: &Account) -> Result<(), Fa
     none_is_left(test).await
 }
 
+/// Without one of the verbs nothing is started, and the verb is named; not to be allowed to delete is noticed before.
+async fn missing_verbs_are_named(test: &Test) -> Result<(), Failure> {
+    for verb in ["create", "delete"] {
+        let name = format!("may-not-{verb}");
+        let account = test.account(&name).await?;
+        let words = ["doctor", "shy", "--role", "--from", "new", "-o", "json"];
+        let list = test
+            .kdbg_as(&account, &words)
+            .await?
+            .ended_with(0)?
+            .json()?;
+        let (mut role, mut binding) = (list["items"][0].clone(), list["items"][1].clone());
+        for object in [&mut role, &mut binding] {
+            object["metadata"]["name"] = name.as_str().into();
+        }
+        binding["roleRef"]["name"] = name.as_str().into();
+        let rules = role["rules"].as_array_mut().expect("a role has rules");
+        for rule in rules
+            .iter_mut()
+            .filter(|rule| rule["resources"] == json!(["pods"]))
+        {
+            let verbs = rule["verbs"].as_array_mut().expect("a rule has verbs");
+            verbs.retain(|found| found != verb);
+        }
+        test.grant(&account, &role, &binding).await?;
+        let words = ["tcp", "shy", "127.0.0.1:8000", "--from", "new"];
+        let ran = test.kdbg_as(&account, &words).await?.ended_with(4)?;
+        let ran = ran.said(&format!(
+            "not allowed to {verb} pods in namespace {}",
+            test.namespace
+        ))?;
+        ran.said("`kdbg doctor TARGET --from new`")?;
+        none_is_left(test).await?;
+    }
+    Ok(())
+}
+
 /// Starts a command that waits for an answer that never comes, and answers it when the pod that it has started is asked from.
 async fn waiting(test: &Test, account: &Account) -> Result<(Child, String), Failure> {
     // A server of HTTP that is asked nothing says nothing.
@@ -285,6 +322,7 @@ async fn pods_that_are_asked_from_go_again_however_the_command_ends() {
         places_are_compared(test, &account, &open).await?;
         enforce(test, "restricted").await?;
         refusals_start_nothing(test, &account).await?;
+        missing_verbs_are_named(test).await?;
         interrupted_takes_it_away(test, &account).await?;
         cleanup_takes_the_rest(test, &account).await?;
         if test.cluster.own("its audit log") {

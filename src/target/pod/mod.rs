@@ -2,8 +2,9 @@
 //!
 //! The way there: `resolve` finds the pods of a name, `container` the container, `rung` says with which rights to look,
 //! `inject` finds or adds the agent's container and waits for it, `exec` is the pipe, and `push` carries the agent into
-//! an image that has none. `keep` holds sessions ready, and takes one that is. What cannot work is refused before anything
-//! is added to the pod, because nothing that is added can be taken away.
+//! an image that has none. `keep` holds sessions ready, and takes one that is. `temporary` starts a pod to ask from, where the
+//! user wants one, and takes it away. What cannot work is refused before anything is added to the target's pod, because
+//! nothing that is added there can be taken away.
 
 pub mod access;
 mod admission;

@@ -123,10 +123,14 @@ impl Temporary {
         };
         let api = self.api();
         let pod = self.pod()?;
-        let (may_remove, created) = tokio::join!(
-            access::may(&self.cluster, &removal),
-            api.create(&parameters, &pod),
-        );
+        let asking = async {
+            tokio::join!(
+                access::may(&self.cluster, &removal),
+                api.create(&parameters, &pod),
+            )
+        };
+        let answers = timeout(self.limit, asking).await;
+        let (may_remove, created) = answers.map_err(|_| self.unanswered())?;
         if may_remove == Ok(false) {
             return Err(PodError::Forbidden {
                 verb: removal,
@@ -202,7 +206,11 @@ impl Temporary {
         self.may_exist = true;
         // Of its own, so that its outcome is known also when this is given up half-way.
         let creating = tokio::spawn(async move { api.create(&PostParams::default(), &pod).await });
-        let created = self.creating.insert(creating).await;
+        let creating = self.creating.insert(creating);
+        // What is late may still come, and is then for `remove`.
+        let Ok(created) = timeout(self.limit, creating).await else {
+            return Err(self.unanswered());
+        };
         self.creating = None;
         let verb = access::CREATE_PODS.inside(&self.cluster.namespace);
         let created = created.map_err(|error| PodError::Api {
@@ -210,10 +218,21 @@ impl Temporary {
             message: error.to_string(),
         })?;
         created.map_err(|error| {
-            // A server that answers with an error has not made it; one that does not answer may have.
-            self.may_exist = !matches!(error, kube::Error::Api(_));
+            // A server that refuses has not made it; one that fails, or does not answer, may have.
+            self.may_exist = !matches!(&error, kube::Error::Api(status) if status.code < 500);
             self.refused(error)
         })
+    }
+
+    /// The API server takes longer than the user wants to wait.
+    fn unanswered(&self) -> PodError {
+        PodError::Deadline {
+            seconds: self.limit.as_secs(),
+            last: format!(
+                "the API server has not said whether pod {} may be started",
+                self.name
+            ),
+        }
     }
 
     /// Sorts an error of the request that starts it.
