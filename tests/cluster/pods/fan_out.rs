@@ -1,5 +1,6 @@
 //! One command on several pods: identical answers are shown once, and what differs or fails is named.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
@@ -150,8 +151,8 @@ code = subprocess.call(sys.argv[1:])
 print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 os._exit(code)";
 
-/// The most pods whose agent was asked for at the same time, as the API server's log of requests says: a patch begins
-/// the work on a pod, and no answer of this kind takes less than its connection.
+/// The most pods in which something was run at the same time, as the API server's log of requests says. Several attempts to
+/// run the agent in one pod may be under way.
 fn most_at_once(test: &Test) -> Result<usize, Failure> {
     let log = test.cluster.folder().join("log/audit.log");
     let text = std::fs::read_to_string(log).map_err(Failure::of("read the audit log"))?;
@@ -174,16 +175,17 @@ fn most_at_once(test: &Test) -> Result<usize, Failure> {
                 .as_str()
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| Failure::new(format!("no {key}: {event}")))?;
-            moments.push((moment, change));
+            moments.push((moment, change, object["name"].to_string()));
         }
     }
     moments.sort();
-    let (mut now, mut most) = (0_i32, 0);
-    for (_, change) in moments {
-        now += change;
-        most = most.max(now);
+    let mut under_way: BTreeMap<String, i32> = BTreeMap::new();
+    let mut most = 0;
+    for (_, change, pod) in moments {
+        *under_way.entry(pod).or_default() += change;
+        most = most.max(under_way.values().filter(|count| **count > 0).count());
     }
-    usize::try_from(most).map_err(Failure::of("count"))
+    Ok(most)
 }
 
 #[tokio::test]
