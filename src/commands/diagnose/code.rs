@@ -7,7 +7,7 @@ use bstr::{BString, ByteSlice as _};
 use futures::{StreamExt as _, stream};
 use tokio::task::spawn_blocking;
 
-use super::look::Limit;
+use super::limit::Limit;
 use crate::{
     commands::{
         diff_src::{Changes, Code, Reference},

@@ -3,13 +3,12 @@
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use bstr::BString;
-use tokio::{
-    sync::SetOnce,
-    time::{Instant, timeout_at},
-};
+use tokio::sync::SetOnce;
 
 use super::{
-    DiagnoseArgs, code, network,
+    DiagnoseArgs, code,
+    limit::Limit,
+    network,
     raw::{Material, Raw},
     symptom::Asked,
 };
@@ -219,28 +218,6 @@ impl Early {
             }),
             directory,
         }
-    }
-}
-
-/// Until when to look.
-pub(super) struct Limit {
-    until: Instant,
-    given: Duration,
-}
-
-impl Limit {
-    fn new(given: Duration) -> Self {
-        Self {
-            until: Instant::now() + given,
-            given,
-        }
-    }
-
-    /// What it yields, or that it took too long.
-    pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
-        timeout_at(self.until, work)
-            .await
-            .map_err(|_| format!("it took longer than {:?}", self.given))
     }
 }
 

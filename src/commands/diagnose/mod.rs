@@ -5,6 +5,7 @@
 
 mod bundle;
 mod code;
+mod limit;
 mod look;
 mod network;
 mod raw;

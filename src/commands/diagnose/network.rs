@@ -12,7 +12,7 @@ use bstr::ByteSlice as _;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::look::Limit;
+use super::limit::Limit;
 use crate::{
     commands::{declared::Declared, net, probe::Told, tcp},
     evidence::{

@@ -6,7 +6,7 @@
 use bstr::{BString, ByteSlice as _};
 use serde_json::{Value, json};
 
-use super::look::Limit;
+use super::limit::Limit;
 use crate::{
     commands::{declared::Declared, facts, net::show::state_name},
     evidence::{

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::look::Limit;
+use super::limit::Limit;
 use crate::{
     cli::error::CommandError,
     commands::curl::{Answer, Once},
