@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::cluster::Cluster;
 
 /// Why a test failed, in words.
@@ -59,6 +61,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 /// A look may be several requests, or a command in a pod.
 const LOOK_LIMIT: Duration = Duration::from_mins(1);
 
+/// Between two looks at the programs of the cluster.
+const HEALTH_AFTER: Duration = Duration::from_secs(2);
+
 /// Looks again and again until it finds what is waited for.
 ///
 /// Ends before the deadline when a program of the cluster is dead: what is waited for will not come then.
@@ -68,27 +73,24 @@ pub(crate) async fn wait_until<T>(
     mut look: impl AsyncFnMut() -> Result<Look<T>, Failure>,
 ) -> Result<T, Failure> {
     let start = Instant::now();
-    let mut next_health_check = Duration::from_secs(2);
+    let mut next_health_check = HEALTH_AFTER;
+    let mut seen = "nothing yet".to_owned();
     loop {
-        // A request may hang as long as the client lets it; the wait may not.
-        let seen = match tokio::time::timeout(LOOK_LIMIT, look()).await {
-            Ok(Ok(Ok(found))) => return Ok(found),
-            Ok(Ok(Err(seen))) => seen,
-            Ok(Err(failure)) => failure.to_string(),
-            Err(_) => format!("no answer within {} s", LOOK_LIMIT.as_secs()),
+        let mut looking = Box::pin(timeout(LOOK_LIMIT, look()));
+        // A request hangs when the program is dead that it is for.
+        seen = loop {
+            match timeout(HEALTH_AFTER, &mut looking).await {
+                Ok(Ok(Ok(Ok(found)))) => return Ok(found),
+                Ok(Ok(Ok(Err(seen)))) => break seen,
+                Ok(Ok(Err(failure))) => break failure.to_string(),
+                Ok(Err(_)) => break format!("no answer within {} s", LOOK_LIMIT.as_secs()),
+                Err(_) => unbroken(cluster, what, &seen).await?,
+            }
         };
         let waited = start.elapsed();
         if waited > next_health_check || waited > PATIENCE {
-            next_health_check = waited + Duration::from_secs(2);
-            let examined = cluster.clone();
-            let broken = tokio::task::spawn_blocking(move || examined.broken())
-                .await
-                .expect("the check does not panic");
-            if let Some(broken) = broken {
-                return Err(Failure::new(format!(
-                    "the cluster broke while waiting until {what}; last seen: {seen}\n{broken}"
-                )));
-            }
+            next_health_check = waited + HEALTH_AFTER;
+            unbroken(cluster, what, &seen).await?;
         }
         if waited > PATIENCE {
             return Err(Failure::new(format!(
@@ -101,4 +103,17 @@ pub(crate) async fn wait_until<T>(
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Fails when a program of the cluster is dead.
+async fn unbroken(cluster: &Cluster, what: &str, seen: &str) -> Result<(), Failure> {
+    let examined = cluster.clone();
+    let broken = tokio::task::spawn_blocking(move || examined.broken())
+        .await
+        .expect("the check does not panic");
+    broken.map_or(Ok(()), |broken| {
+        Err(Failure::new(format!(
+            "the cluster broke while waiting until {what}; last seen: {seen}\n{broken}"
+        )))
+    })
 }
