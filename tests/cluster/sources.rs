@@ -337,11 +337,9 @@ async fn two_pods_of_an_image_are_the_same_but_for_a_variable_in_every_language(
             let image = format!("{name}:user");
             let (second, third) = (format!("{name}-2"), format!("{name}-3"));
             let greeting = json!({"env": [{"name": "GREETING", "value": "hello"}]});
-            tokio::try_join!(
-                start(test, name, &image, json!({})),
-                start(test, &second, &image, json!({})),
-                start(test, &third, &image, greeting)
-            )?;
+            let pods = [(name, json!({})), (&second, json!({})), (&third, greeting)];
+            let starts = pods.map(|(pod, more)| start(test, pod, &image, more));
+            futures::future::try_join_all(starts).await?;
             let ran = test.kdbg(&["diff-pod", name, &second]).await?;
             tells(&ran, "image: the same, ")?;
             tells(&ran, "executable: the same, ")?;
