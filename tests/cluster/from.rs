@@ -245,27 +245,18 @@ async fn cleanup_takes_the_rest(test: &Test, account: &Account) -> Result<(), Fa
     };
     let words = ["cleanup", "shy", "-o", "json"];
     // Its status follows what runs in it.
-    wait_until(&test.cluster, "cleanup sees who uses the pod", async || {
-        let ran = test.kdbg_as(account, &words).await?.ended_with(3)?;
-        let state = of_pod(&ran)?["state"].clone();
-        Ok(if state == "in use" {
-            Ok(())
-        } else {
-            Err(ran.to_string())
+    let comes_to = async |state: &str| {
+        let what = format!("cleanup says that the pod is {state}");
+        wait_until(&test.cluster, &what, async || {
+            let ran = test.kdbg_as(account, &words).await?;
+            let is_so = of_pod(&ran)?["state"] == state;
+            Ok(if is_so { Ok(ran) } else { Err(ran.to_string()) })
         })
-    })
-    .await?;
+        .await
+    };
+    comes_to("in use").await?.ended_with(3)?;
     child.kill().await.map_err(Failure::of("kill kdbg"))?;
-    wait_until(&test.cluster, "cleanup has removed the pod", async || {
-        let ran = test.kdbg_as(account, &words).await?;
-        let state = of_pod(&ran)?["state"].clone();
-        Ok(if state == "removed" {
-            Ok(())
-        } else {
-            Err(ran.to_string())
-        })
-    })
-    .await?;
+    comes_to("removed").await?;
     none_is_left(test).await?;
     let shy = test.api::<Pod>().get("shy").await?;
     check(shy.metadata.deletion_timestamp.is_none(), || {

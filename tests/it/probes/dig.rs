@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener},
     process::Command,
     str::FromStr as _,
     sync::Arc,
@@ -17,7 +17,7 @@ use hickory_proto::{
     },
 };
 
-use super::{has, report, target, text};
+use super::{answer_all, both_ways, has, report, target, text};
 use crate::support::running::{Running, assert_code, is_root, kdbg, said};
 
 /// A name server for `.test`, over UDP and TCP on the same port; `bend` may change what goes over UDP.
@@ -27,13 +27,7 @@ struct NameServer {
 
 impl NameServer {
     fn start(ip: &str, port: u16, bend: impl Fn(Vec<u8>) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        // A port that is free for datagrams may be in use for connections.
-        let both = std::iter::repeat_with(|| {
-            let udp = UdpSocket::bind((ip, port)).unwrap();
-            let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
-            Some((udp, tcp))
-        });
-        let (udp, tcp) = both.take(20).flatten().next().unwrap();
+        let (udp, tcp) = both_ways((ip, port));
         let address = udp.local_addr().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -43,20 +37,7 @@ impl NameServer {
                 }
             }
         });
-        std::thread::spawn(move || {
-            for stream in tcp.incoming() {
-                let mut stream = stream.unwrap();
-                let mut length = [0; 2];
-                if stream.read_exact(&mut length).is_err() {
-                    continue;
-                }
-                let mut question = vec![0; u16::from_be_bytes(length).into()];
-                stream.read_exact(&mut question).unwrap();
-                let answer = answer(&question, true);
-                let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
-                stream.write_all(&[&length[..], &answer].concat()).ok();
-            }
-        });
+        std::thread::spawn(move || answer_all(&tcp, |question| answer(question, true)));
         Self { address }
     }
 

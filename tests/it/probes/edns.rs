@@ -1,8 +1,7 @@
 //! EDNS: the same questions on the wire as dig sends, and the same conclusions from what servers make of them.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr},
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -13,7 +12,7 @@ use hickory_proto::{
 };
 use serde_json::Value;
 
-use super::{has, report, target, text};
+use super::{answer_all, both_ways, has, report, target, text};
 
 /// What a server makes of a question.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +40,7 @@ struct Server {
 
 impl Server {
     fn start(manner: Manner) -> Self {
-        // A port that is free for datagrams may be in use for connections.
-        let both = std::iter::repeat_with(|| {
-            let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
-            Some((udp, tcp))
-        });
-        let (udp, tcp) = both.take(20).flatten().next().unwrap();
+        let (udp, tcp) = both_ways(("127.0.0.1", 0));
         let address = udp.local_addr().unwrap();
         let asked: Arc<Mutex<Asked>> = Arc::default();
         let heard = Arc::clone(&asked);
@@ -61,19 +54,10 @@ impl Server {
         });
         let heard = Arc::clone(&asked);
         std::thread::spawn(move || {
-            for stream in tcp.incoming() {
-                let mut stream = stream.unwrap();
-                let mut length = [0; 2];
-                if stream.read_exact(&mut length).is_err() {
-                    continue;
-                }
-                let mut question = vec![0; u16::from_be_bytes(length).into()];
-                stream.read_exact(&mut question).unwrap();
+            answer_all(&tcp, |question| {
                 heard.lock().unwrap().push(("tcp", question[2..].to_vec()));
-                let answer = answer(&question, manner, true);
-                let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
-                stream.write_all(&[&length[..], &answer].concat()).ok();
-            }
+                answer(question, manner, true)
+            });
         });
         Self { address, asked }
     }

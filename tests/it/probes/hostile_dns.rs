@@ -2,12 +2,13 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use kdbg::protocol::message::{DnsOutcome, LookupRequest, ProbeRecord, Request};
 
+use super::both_ways;
 use crate::session::{open, ourselves, peak_memory};
 
 /// What a server does with a question over UDP: the datagrams that it sends.
@@ -17,12 +18,7 @@ type OverTcp = fn(&mut TcpStream, &[u8]);
 
 /// Starts one on both ways.
 fn hostile(udp_says: OverUdp, tcp_does: OverTcp) -> SocketAddr {
-    let both = std::iter::repeat_with(|| {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
-        Some((udp, tcp))
-    });
-    let (udp, tcp) = both.take(20).flatten().next().unwrap();
+    let (udp, tcp) = both_ways(("127.0.0.1", 0));
     let address = udp.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];

@@ -13,7 +13,7 @@ mod upload;
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Command, Output},
     time::Duration,
 };
@@ -23,6 +23,33 @@ use super::support::running::{Running, idle, kdbg, said};
 /// A process of this machine to ask from.
 fn target() -> Running {
     Running::start(&mut idle())
+}
+
+/// Listens for datagrams and connections on the same port; 0 is any.
+fn both_ways((ip, port): (&str, u16)) -> (UdpSocket, TcpListener) {
+    // A port that is free for datagrams may be in use for connections.
+    let both = std::iter::repeat_with(|| {
+        let udp = UdpSocket::bind((ip, port)).unwrap();
+        let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+        Some((udp, tcp))
+    });
+    both.take(20).flatten().next().unwrap()
+}
+
+/// Answers the first DNS question of each connection, for ever.
+fn answer_all(listener: &TcpListener, answer: impl Fn(&[u8]) -> Vec<u8>) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut length = [0; 2];
+        if stream.read_exact(&mut length).is_err() {
+            continue;
+        }
+        let mut question = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut question).unwrap();
+        let answer = answer(&question);
+        let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&length[..], &answer].concat()).ok();
+    }
 }
 
 /// Runs a command on a target and reads the JSON that it prints.
